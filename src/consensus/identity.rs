@@ -1,0 +1,172 @@
+//! Who belongs to the cluster, and whether a peer is who it was.
+//!
+//! The voters are fixed when the cluster is founded: ids **and** disks. A node that comes back on
+//! another disk, or on an older copy of its own, has forgotten votes and acknowledgements that
+//! others rely on, so it is turned away with a sentence (R13, R15).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Boot, ClusterId, Hello, Incarnation, NodeId, Position, Term};
+
+/// The cluster's name and its voters, agreed once and durable on every voter.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Membership {
+    /// The cluster's name.
+    pub cluster: ClusterId,
+    /// Every voter and the disk that its votes are kept on. Never empty.
+    pub voters: BTreeMap<NodeId, Incarnation>,
+}
+
+/// Why a peer, or this node itself, is turned away.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+pub enum Rejection {
+    /// Not one of the voters.
+    #[error(
+        "node {id} is not a voter of this cluster, whose members are fixed; \
+         start it with the id and the data directory of a member, or found a new cluster"
+    )]
+    Stranger {
+        /// Who.
+        id: NodeId,
+    },
+    /// A voter on another disk than the one that its votes are on (R13).
+    #[error(
+        "node {id} came without its disk: the cluster knows incarnation {known:016x} of it, this \
+         is {given:016x}; an empty disk cannot vote for a member, give the node its old data \
+         directory back"
+    )]
+    OtherDisk {
+        /// Who.
+        id: NodeId,
+        /// The incarnation among the voters.
+        known: u64,
+        /// The incarnation that came.
+        given: u64,
+    },
+    /// An older start of the disk than one already seen (R15).
+    #[error(
+        "node {id} runs on an old copy of its disk: it says boot {given}, but boot {known} was \
+         seen; give it its newest data directory"
+    )]
+    OldBoot {
+        /// Who.
+        id: NodeId,
+        /// The newest boot seen.
+        known: Boot,
+        /// The boot that came.
+        given: Boot,
+    },
+    /// A disk that lost what it had acknowledged (R15).
+    #[error(
+        "node {id} lost acknowledged data: it had acknowledged {acked:?}, its disk ends at \
+         {given:?} in term {term}; its data directory is an old copy, or was damaged"
+    )]
+    LostData {
+        /// Who.
+        id: NodeId,
+        /// The last position it had acknowledged as durable.
+        acked: Position,
+        /// The end of its log now.
+        given: Position,
+        /// Its term now.
+        term: Term,
+    },
+}
+
+impl Membership {
+    /// Judges a peer by what it says of itself and by the newest boot of it that was seen.
+    pub fn admit(&self, hello: &Hello, newest_boot: Option<Boot>) -> Result<(), Rejection> {
+        let Some(&known) = self.voters.get(&hello.id) else {
+            return Err(Rejection::Stranger { id: hello.id });
+        };
+        if known != hello.incarnation {
+            let (known, given) = (known.0, hello.incarnation.0);
+            return Err(Rejection::OtherDisk {
+                id: hello.id,
+                known,
+                given,
+            });
+        }
+        match newest_boot {
+            Some(known) if known > hello.boot => Err(Rejection::OldBoot {
+                id: hello.id,
+                known,
+                given: hello.boot,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a configured node says of itself before the cluster is founded.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Report {
+    /// Its disk is fresh and carries this incarnation.
+    Fresh(Incarnation),
+    /// It belongs to a cluster.
+    Member(Membership),
+}
+
+/// What a node with a fresh disk is to do.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Founding {
+    /// Go on asking: these nodes have not answered. If none is missing, the node with the smallest
+    /// id is about to found the cluster.
+    Wait(BTreeSet<NodeId>),
+    /// Make this membership durable, then start as a voter.
+    Join(Membership),
+    /// Stop and say why.
+    Refused(Rejection),
+}
+
+/// Decides the first start (R13): a cluster is founded only when **all** configured nodes report
+/// fresh disks, and only by the one with the smallest id, so that no two foundings exist. Every
+/// other node joins a membership that names its own disk.
+///
+/// `reports` holds the latest word of each peer and this node's own; `name` is a random name for
+/// the cluster, used if this node founds it.
+pub fn found(
+    me: NodeId,
+    configured: &BTreeSet<NodeId>,
+    reports: &BTreeMap<NodeId, Report>,
+    name: ClusterId,
+) -> Founding {
+    let fresh = |id: &NodeId| match reports.get(id) {
+        Some(Report::Fresh(incarnation)) => Some(*incarnation),
+        _ => None,
+    };
+    let members = reports.values().find_map(|report| match report {
+        Report::Member(membership) => Some(membership),
+        Report::Fresh(_) => None,
+    });
+    if let (Some(membership), Some(incarnation)) = (members, fresh(&me)) {
+        let hello = Hello {
+            id: me,
+            incarnation,
+            boot: Boot(1),
+            term: Term::default(),
+            durable: Position::START,
+        };
+        return match membership.admit(&hello, None) {
+            Ok(()) => Founding::Join(membership.clone()),
+            Err(rejection) => Founding::Refused(rejection),
+        };
+    }
+    let voters: BTreeMap<_, _> = configured
+        .iter()
+        .filter_map(|id| Some((*id, fresh(id)?)))
+        .collect();
+    if voters.len() == configured.len() && configured.first() == Some(&me) {
+        return Founding::Join(Membership {
+            cluster: name,
+            voters,
+        });
+    }
+    Founding::Wait(
+        configured
+            .iter()
+            .copied()
+            .filter(|id| !voters.contains_key(id))
+            .collect(),
+    )
+}

@@ -1,0 +1,85 @@
+//! Everything that can happen to a node, as one closed set.
+
+use bytes::Bytes;
+
+use super::{Hello, IoSeq, Message, NodeId, Position, Ticket};
+
+/// One event, told to [`Node::turn`](super::Node::turn) together with the time.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Input {
+    /// Nothing but time has passed. The core asks for this through `Node::deadline`.
+    Tick,
+    /// A peer's core said something, over a link that is `Up`.
+    Message {
+        /// The peer, as its link's handshake proved it.
+        from: NodeId,
+        /// What it said.
+        message: Message,
+    },
+    /// A client wants `command` replicated. Answered by `Accepted`, `Refused` or `Unknown`.
+    Propose {
+        /// The driver's name for the request.
+        ticket: Ticket,
+        /// The command; not empty, at most `Config::command_bytes_max`.
+        command: Bytes,
+    },
+    /// A client wants a linearizable read. Answered by `ReadAt`, or `Refused`.
+    Read {
+        /// The driver's name for the request.
+        ticket: Ticket,
+    },
+    /// Leadership should move, if this node leads. Answered by `TransferEnded`.
+    Transfer {
+        /// The driver's name for the request.
+        ticket: Ticket,
+        /// The next leader; `None` takes the best follower.
+        to: Option<NodeId>,
+    },
+    /// This node votes and replicates but does not stand from now on (R9, R12), or may again.
+    MayStand(bool),
+    /// All writes up to this one are on disk. Repeated and stale reports are harmless.
+    Durable(IoSeq),
+    /// The disk has no room for the oldest write, which storage keeps and tries again; or it has
+    /// room again.
+    DiskFull(bool),
+    /// The link to a peer changed.
+    Link {
+        /// The peer.
+        peer: NodeId,
+        /// How.
+        event: LinkEvent,
+    },
+    /// A snapshot of this node's own state machine is durable and published. Its position is
+    /// applied and durable in the log.
+    SnapshotTaken(Position),
+    /// A whole snapshot has come from the leader and is verified, restored beside the live state
+    /// and ready to replace it. Answered by `InstallSnapshot`, or dropped without a word if stale.
+    SnapshotReceived {
+        /// The sender.
+        from: NodeId,
+        /// The term the sender led in.
+        term: super::Term,
+        /// The last entry that the snapshot covers.
+        position: Position,
+    },
+    /// A snapshot that `SendSnapshot` asked for has been delivered whole, or has not.
+    SnapshotSent {
+        /// The receiver.
+        to: NodeId,
+        /// Whether the receiver has it all.
+        delivered: bool,
+    },
+}
+
+/// What the shell saw of the link to a peer. It reports events and judges nothing (R18).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum LinkEvent {
+    /// A link is up; the peer introduced itself and [`Node::admit`](super::Node::admit) took it.
+    Up(Hello),
+    /// The link ended. Says nothing about the peer: a proxy resets healthy links. Dial again now.
+    Ended,
+    /// The peer's machine refused the connection: nothing listens, so its process is gone (R18).
+    Refused,
+    /// The connection could not be made for a local or unknown reason: accuses nobody (R18).
+    Unreachable,
+}

@@ -1,0 +1,215 @@
+//! What one node's core says to another's.
+//!
+//! Messages may be lost, repeated and reordered; the core never depends on their arrival. What a
+//! message must never do is outlive the boot it was sent to: the link drops it then, because each
+//! link begins with a [`Hello`] that names both boots.
+
+use bytes::Bytes;
+
+use super::{Boot, Entry, Incarnation, Index, NodeId, Position, Term};
+
+/// A message between two voters of one cluster.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Message {
+    /// A candidate asks for a vote or, before it bumps its term, whether it would get one.
+    VoteRequest(VoteRequest),
+    /// The answer to a [`VoteRequest`].
+    VoteReply(VoteReply),
+    /// The leader extends the receiver's log (Raft 5.3).
+    Append(Append),
+    /// The receiver's log agrees with the leader's, or does not.
+    AppendReply(AppendReply),
+    /// The leader lives, and this is what it knows. Never carries entries, so nothing delays it.
+    Beat(Beat),
+    /// A beat was heard.
+    BeatReply(BeatReply),
+    /// The leader asks the receiver, whose log is complete, to stand at once (Raft 3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
+    /// A follower passes its clients' commands to the leader (S12). Sent at most once (R20).
+    Forward(Forward),
+    /// The leader's answer to a [`Forward`].
+    ForwardReply(ForwardReply),
+    /// A follower asks for an index that covers every write acknowledged before now (ReadIndex).
+    ReadRequest {
+        /// The asking node's name for this request, unique within its boot.
+        request: u64,
+        /// The term in which the asking node knows the receiver as leader.
+        term: Term,
+    },
+    /// The leader's answer to a `ReadRequest`, given once a quorum confirmed its leadership.
+    ReadReply {
+        /// Which request.
+        request: u64,
+        /// The answering node's term.
+        term: Term,
+        /// The index to wait for; `None` if the receiver does not lead in the asked term.
+        index: Option<Index>,
+    },
+}
+
+/// Whether votes are asked for in earnest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Ballot {
+    /// A pre-vote binds nobody and changes no term (Raft 9.6).
+    Pre,
+    /// A vote: at most one a term and node, durable before it is told (Raft 5.2).
+    Real,
+}
+
+/// Asks for a vote.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct VoteRequest {
+    /// In earnest, or to sound out.
+    pub ballot: Ballot,
+    /// The term to be led: the sender's own if `Real`, the one after it if `Pre`.
+    pub term: Term,
+    /// The end of the sender's log.
+    pub last: Position,
+    /// The sender's name for this attempt, unique within its boot; replies of another do not count.
+    pub round: u64,
+}
+
+/// Answers a [`VoteRequest`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct VoteReply {
+    /// As in the request.
+    pub ballot: Ballot,
+    /// As in the request.
+    pub round: u64,
+    /// The answering node's own term.
+    pub term: Term,
+    /// Yes, or why not.
+    pub verdict: Verdict,
+}
+
+/// What a voter says to a candidate. Anything but `Granted` says why not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Verdict {
+    /// The vote is the candidate's.
+    Granted,
+    /// The voter hears a leader; a pre-vote stays noted and may be granted later without asking.
+    HasLeader,
+    /// The candidate's log lacks entries that the voter has (Raft 5.4.1).
+    LogBehind,
+    /// The voter gave this term's vote to another.
+    VotedForOther,
+    /// The candidate's term is not above the voter's.
+    StaleTerm,
+    /// A preferred candidate is standing; the pre-vote is held for at most one round (S9).
+    Held,
+}
+
+/// Extends the receiver's log.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Append {
+    /// The leader's term.
+    pub term: Term,
+    /// The entry right before `entries`, which the receiver must hold.
+    pub prev: Position,
+    /// Consecutive, from `prev.index + 1`. May be empty.
+    pub entries: Vec<Entry>,
+    /// The leader's commit index.
+    pub commit: Index,
+}
+
+/// Answers an [`Append`], at once or when its entries are durable.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct AppendReply {
+    /// The answering node's own term.
+    pub term: Term,
+    /// Whether the logs agree.
+    pub outcome: AppendOutcome,
+}
+
+/// Whether the receiver's log agrees with the leader's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AppendOutcome {
+    /// Up to here the receiver's log is the leader's, **durably**. Never more than is on disk.
+    Matched(Index),
+    /// The receiver does not hold `prev`.
+    Conflict {
+        /// The index of the refused `prev`.
+        rejected: Index,
+        /// The receiver's last entry, at or below `rejected`, that may still agree.
+        hint: Position,
+    },
+}
+
+/// The leader lives.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Beat {
+    /// The leader's term.
+    pub term: Term,
+    /// Counts the beats of one term; the reply names it, which dates the reply.
+    pub round: u64,
+    /// The leader's commit index.
+    pub commit: Index,
+    /// The votes the leader won with (S6, S11).
+    pub tickets: u32,
+    /// All members that the leader has heard within one election timeout, itself among them, by
+    /// id (S6 `aliveFollowers`).
+    pub alive: Vec<NodeId>,
+}
+
+/// A beat was heard.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct BeatReply {
+    /// The answering node's own term.
+    pub term: Term,
+    /// Which beat.
+    pub round: u64,
+}
+
+/// Commands for the leader, from the clients of a follower.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Forward {
+    /// The sender's name for the batch, unique within its boot.
+    pub batch: u64,
+    /// The term in which the sender knows the receiver as leader.
+    pub term: Term,
+    /// The commands, in order.
+    pub commands: Vec<Bytes>,
+}
+
+/// What became of a [`Forward`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ForwardReply {
+    /// Which batch.
+    pub batch: u64,
+    /// The answering node's own term.
+    pub term: Term,
+    /// The position of the first command, the others following it without a gap; or why **none**
+    /// of them was appended.
+    pub outcome: Result<Position, Refusal>,
+}
+
+/// Why the core refused a request. Nothing was written, so asking again is safe.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Refusal {
+    /// No leader is known, or the asked node does not lead in the asked term.
+    NotLeader,
+    /// The leader is handing over; the next one takes the request.
+    HandingOver,
+    /// Too much is waiting to become durable or agreed; ask again later.
+    Busy,
+    /// The storage of the leader is stalled or full.
+    Storage,
+}
+
+/// How a node introduces itself at the start of every link, and how it is judged by (R13, R15).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Hello {
+    /// Who.
+    pub id: NodeId,
+    /// Which disk.
+    pub incarnation: Incarnation,
+    /// Which start of that disk.
+    pub boot: Boot,
+    /// The node's durable term.
+    pub term: Term,
+    /// The end of the node's durable log.
+    pub durable: Position,
+}

@@ -1,0 +1,48 @@
+//! The consensus engine: who leads, and what is agreed (S1-S5, S9-S12).
+//!
+//! A deterministic state machine that does no I/O. It is told what happened and what time it is,
+//! and answers with what is to be done:
+//!
+//! ```text
+//!   messages, requests, durable writes,            writes, messages, committed entries,
+//!   link events, time                              answers, events
+//!          |                                                    ^
+//!          +--> Node::turn(now, inputs, &mut outputs) ----------+
+//!          <--- Node::deadline(): call again by then
+//! ```
+//!
+//! It knows no clock, no randomness but a seed, no files, no sockets, no threads and no encoding.
+//! Storage is an output: one ordered stream of writes, whose completion is a number. The order
+//! "durable before told" (Raft 5.2, 5.3) is kept in here, so no driver can break it.
+//!
+//! The parts: [`Node`] routes each input; `election` wins and loses terms; `suspicion` decides
+//! when a leader is thought gone; `append` is the follower's log, `replication` the leader's;
+//! `progress` is one follower as the leader sees it; `read` confirms linearizable reads;
+//! `forward` passes requests to the leader; `transfer` hands over; `identity` says who belongs.
+
+#![deny(clippy::disallowed_methods)]
+
+mod config;
+mod entry;
+mod event;
+mod id;
+mod identity;
+mod input;
+mod message;
+mod node;
+mod output;
+mod status;
+
+pub use config::{Config, ConfigError};
+pub use entry::{Entry, Payload};
+pub use event::{Event, Role, StepDown, Suspicion};
+pub use id::{Boot, ClusterId, Incarnation, Index, IoSeq, Mono, NodeId, Position, Term, Ticket};
+pub use identity::{Founding, Membership, Rejection, Report, found};
+pub use input::{Input, LinkEvent};
+pub use message::{
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Forward, ForwardReply, Hello,
+    Message, Refusal, Verdict, VoteReply, VoteRequest,
+};
+pub use node::Node;
+pub use output::{HardState, Output, PeerRecord, Record, Write};
+pub use status::{Recovered, Status};

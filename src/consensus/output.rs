@@ -1,0 +1,131 @@
+//! Everything a node asks of its driver, as one closed set.
+//!
+//! The driver carries the outputs out in order and needs no rule of its own: what must not be said
+//! before a write is durable is not in the outputs before [`Input::Durable`](super::Input::Durable)
+//! came.
+
+use super::{
+    Boot, Entry, Event, Incarnation, Index, IoSeq, Message, NodeId, Position, Refusal, Term, Ticket,
+};
+
+/// One thing to do.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Output {
+    /// Make these records durable, in this order, after all earlier writes; then say
+    /// `Input::Durable(seq)`. Later writes may be made durable together with it.
+    Write(Write),
+    /// Send at once. Losing it is allowed, delaying a `Beat` behind an `Append` is not.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// What to say.
+        message: Message,
+    },
+    /// Apply these committed entries to the state machine: consecutive, each once a boot.
+    Apply(Vec<Entry>),
+    /// The command of `ticket` is in the leader's log at `position`. It is agreed when the entry
+    /// applied at that index has that term; if it has another term, the command was **not** written.
+    Accepted {
+        /// The proposal.
+        ticket: Ticket,
+        /// Where it stands.
+        position: Position,
+    },
+    /// Nothing was written, and asking again is safe.
+    Refused {
+        /// The proposal or read.
+        ticket: Ticket,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The command of `ticket` was sent to a leader that was lost: it may or may not be written,
+    /// and must not be sent again (R20).
+    Unknown {
+        /// The proposal.
+        ticket: Ticket,
+    },
+    /// The read may be answered from the state machine as soon as `index` is applied.
+    ReadAt {
+        /// The read.
+        ticket: Ticket,
+        /// The index to wait for.
+        index: Index,
+    },
+    /// A transfer is over.
+    TransferEnded {
+        /// The transfer.
+        ticket: Ticket,
+        /// Whether this node is no longer the leader of the term in which it was asked.
+        moved: bool,
+    },
+    /// Send the newest snapshot to a follower that the log no longer reaches; answer with
+    /// `Input::SnapshotSent`.
+    SendSnapshot {
+        /// The follower.
+        to: NodeId,
+        /// The leader's term, to be told with it.
+        term: Term,
+    },
+    /// Replace the state machine by the snapshot of `Input::SnapshotReceived` and make it the
+    /// base of the log, as part of the ordered stream: publish the snapshot, then write
+    /// [`Record::Base`], then say `Input::Durable(seq)`.
+    InstallSnapshot {
+        /// Its place in the stream.
+        seq: IoSeq,
+        /// The last entry that the snapshot covers.
+        position: Position,
+        /// Whether the log behind `position` stays; if not, every entry of the log is void.
+        keep_log: bool,
+    },
+    /// Dial this peer now: it may be gone, and a refused connection would tell (S8).
+    Probe(NodeId),
+    /// Something worth telling an operator, a log or a metric. Carries no duty.
+    Event(Event),
+}
+
+/// A batch of records with its place in the one ordered stream.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Write {
+    /// Its place; consecutive.
+    pub seq: IoSeq,
+    /// Not empty.
+    pub records: Vec<Record>,
+}
+
+/// One record of the write-ahead log.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Record {
+    /// The node's term and vote; replaces the one before it.
+    HardState(HardState),
+    /// An entry. One at or below the last index voids that entry and all behind it.
+    Entry(Entry),
+    /// The log begins behind `position`, which a published snapshot covers.
+    Base {
+        /// The last entry that the snapshot covers.
+        position: Position,
+        /// Whether entries behind `position` stay; if not, every entry before this record is void.
+        keep_log: bool,
+    },
+    /// What is known of a peer; replaces the record of the same id before it (R15).
+    Peer(PeerRecord),
+}
+
+/// What a voter must never forget (Raft 5.2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct HardState {
+    /// The highest term seen.
+    pub term: Term,
+    /// Who got this node's vote in that term.
+    pub vote: Option<NodeId>,
+}
+
+/// What a node durably remembers of a peer (R15).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PeerRecord {
+    /// Who.
+    pub id: NodeId,
+    /// Which disk.
+    pub incarnation: Incarnation,
+    /// The newest start of that disk that was heard of.
+    pub boot: Boot,
+}

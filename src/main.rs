@@ -1,0 +1,3 @@
+//! The `remember` binary: parse, dispatch, exit code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Placeholder; its prose comes with its code.
