@@ -7,8 +7,9 @@ use std::time::Duration;
 pub struct Config {
     /// How often a leader beats.
     pub heartbeat: Duration,
-    /// How long a follower hears nothing before it suspects the leader; each wait is drawn anew
-    /// from one to two of these (S5). A leader that no quorum answered for one of these steps down.
+    /// How long a follower hears nothing before it may agree that the leader is gone. It waits one
+    /// to two of these, drawn anew for each leader, before it stands itself (S5). A leader that no
+    /// quorum answered for one of these steps down.
     pub election_timeout: Duration,
     /// How long at most a less preferred candidate waits for a preferred one (S9).
     pub preference_wait: Duration,

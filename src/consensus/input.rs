@@ -74,9 +74,10 @@ pub enum Input {
 /// What the shell saw of the link to a peer. It reports events and judges nothing (R18).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum LinkEvent {
-    /// A link is up; the peer introduced itself and [`Node::admit`](super::Node::admit) took it.
+    /// A handshake is done, in whichever direction the link was dialed; the peer introduced itself
+    /// and [`Node::admit`](super::Node::admit) took it.
     Up(Hello),
-    /// The link ended. Says nothing about the peer: a proxy resets healthy links. Dial again now.
+    /// The link that this node dialed ended. Says nothing about the peer: a proxy resets healthy links. Dial again now.
     Ended,
     /// The peer's machine refused the connection: nothing listens, so its process is gone (R18).
     Refused,

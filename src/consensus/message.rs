@@ -23,6 +23,13 @@ pub enum Message {
     Beat(Beat),
     /// A beat was heard.
     BeatReply(BeatReply),
+    /// The leader's commit index, when no `Append` is about to carry it. Never answered.
+    Commit {
+        /// The leader's term.
+        term: Term,
+        /// Everything up to here is agreed.
+        commit: Index,
+    },
     /// The leader asks the receiver, whose log is complete, to stand at once (Raft 3.10).
     TimeoutNow {
         /// The leader's term.
@@ -90,7 +97,8 @@ pub struct VoteReply {
 pub enum Verdict {
     /// The vote is the candidate's.
     Granted,
-    /// The voter hears a leader; a pre-vote stays noted and may be granted later without asking.
+    /// The voter hears a leader; it notes the pre-vote and may grant it later without being asked
+    /// again.
     HasLeader,
     /// The candidate's log lacks entries that the voter has (Raft 5.4.1).
     LogBehind,
