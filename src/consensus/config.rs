@@ -37,7 +37,7 @@ impl Default for Config {
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(300),
             preference_wait: Duration::from_millis(10),
-            disk_stall: Duration::from_millis(1000),
+            disk_stall: Duration::from_secs(1),
             command_bytes_max: (1 << 20) + (64 << 10),
             append_bytes_max: 256 << 10,
             inflight_bytes_max: 4 << 20,

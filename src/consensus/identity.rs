@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Boot, ClusterId, Hello, Incarnation, NodeId, Position, Term};
+use super::{Boot, ClusterId, Hello, Incarnation, NodeId, PeerRecord, Position, Term};
 
 /// The cluster's name and its voters, agreed once and durable on every voter.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -74,6 +74,11 @@ pub enum Rejection {
 }
 
 impl Membership {
+    /// Whether what was remembered of a peer is about the voter of that id.
+    pub(super) fn knows(&self, peer: &PeerRecord) -> bool {
+        self.voters.get(&peer.id) == Some(&peer.incarnation)
+    }
+
     /// Judges a peer by what it says of itself and by the newest boot of it that was seen.
     pub fn admit(&self, hello: &Hello, newest_boot: Option<Boot>) -> Result<(), Rejection> {
         let Some(&known) = self.voters.get(&hello.id) else {

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use super::{Boot, Entry, Incarnation, Index, NodeId, Position, Term};
 
+/// The most entries in one [`Append`], and the most commands in one [`Forward`].
+pub const ENTRIES_MAX: usize = 4096;
+
 /// A message between two voters of one cluster.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
@@ -121,6 +124,22 @@ pub struct Append {
     pub entries: Vec<Entry>,
     /// The leader's commit index.
     pub commit: Index,
+}
+
+impl Append {
+    /// Whether the entries follow `prev` without a gap, in terms that never fall and do not exceed
+    /// the leader's. Anything else did not come from a leader's log (scenario 28).
+    pub fn is_well_formed(&self) -> bool {
+        let mut at = self.prev;
+        self.entries.len() <= ENTRIES_MAX
+            && self.prev.term <= self.term
+            && self.entries.iter().all(|entry| {
+                let follows = entry.index.previous() == at.index && entry.index > at.index;
+                let rises = at.term <= entry.term && entry.term <= self.term;
+                at = entry.position();
+                follows && rises
+            })
+    }
 }
 
 /// Answers an [`Append`], at once or when its entries are durable.

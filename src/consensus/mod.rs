@@ -22,16 +22,31 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod append;
+mod claim;
 mod config;
+mod durability;
+mod election;
 mod entry;
 mod event;
+mod forward;
 mod id;
 mod identity;
 mod input;
+mod log;
 mod message;
 mod node;
 mod output;
+mod progress;
+mod quorum;
+mod read;
+mod replication;
+mod rng;
+mod role;
+mod snapshot;
 mod status;
+mod suspicion;
+mod transfer;
 
 pub use config::{Config, ConfigError};
 pub use entry::{Entry, Payload};
@@ -40,8 +55,8 @@ pub use id::{Boot, ClusterId, Incarnation, Index, IoSeq, Mono, NodeId, Position,
 pub use identity::{Founding, Membership, Rejection, Report, found};
 pub use input::{Input, LinkEvent};
 pub use message::{
-    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Forward, ForwardReply, Hello,
-    Message, Refusal, Verdict, VoteReply, VoteRequest,
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, ENTRIES_MAX, Forward,
+    ForwardReply, Hello, Message, Refusal, Verdict, VoteReply, VoteRequest,
 };
 pub use node::Node;
 pub use output::{HardState, Output, PeerRecord, Record, Write};

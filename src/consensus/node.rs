@@ -1,58 +1,449 @@
-//! The node: its state, and the one way in.
+//! The node: its state, the one way in, and what belongs to no part alone.
 
-use super::{Config, ConfigError, Hello, Input, Mono, Output, Recovered, Rejection, Status};
+use std::collections::BTreeMap;
 
-/// One voter. `turn` is the only way to change it.
+use super::durability::Durability;
+use super::election::Preference;
+use super::forward::Forwards;
+use super::log::Log;
+use super::rng::Rng;
+use super::role::{Candidate, Follower, Leader, RoleState};
+use super::{
+    Boot, Config, ConfigError, Event, HardState, Hello, Incarnation, Index, Input, LinkEvent,
+    Membership, Message, Mono, NodeId, Output, PeerRecord, Position, Recovered, Refusal, Rejection,
+    Role, Status, StepDown, Term, VoteRequest,
+};
+
+/// One voter. [`Node::turn`] is the only way to change it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Node {}
+pub struct Node {
+    pub(super) id: NodeId,
+    pub(super) incarnation: Incarnation,
+    pub(super) boot: Boot,
+    pub(super) membership: Membership,
+    pub(super) config: Config,
+    pub(super) rng: Rng,
+
+    pub(super) hard_state: HardState,
+    pub(super) log: Log,
+    pub(super) durability: Durability,
+    /// Everything up to here is agreed, and has been handed out to be applied.
+    pub(super) commit: Index,
+
+    pub(super) role: RoleState,
+    /// The newest boot of each peer that was heard of (R15).
+    pub(super) boots: BTreeMap<NodeId, Boot>,
+    /// Pre-votes that were not granted yet and may still be, each with its time of arrival.
+    pub(super) noted: BTreeMap<NodeId, (VoteRequest, Mono)>,
+    pub(super) preference: Preference,
+    /// Attempts to be elected, for naming them; and those failed since a leader was last known.
+    pub(super) rounds: u64,
+    pub(super) failed_attempts: u32,
+    /// False while this node must not stand: it is leaving, or its application is not ready.
+    pub(super) may_stand: bool,
+    pub(super) storage_stalled: bool,
+    pub(super) forwards: Forwards,
+
+    /// The time of this turn.
+    pub(super) now: Mono,
+    /// What this turn asks for; empty between turns.
+    pub(super) outbox: Vec<Output>,
+    /// What was last told in `Event::RoleChanged`.
+    told: Option<(Role, Term, Option<NodeId>)>,
+}
 
 impl Node {
     /// A node that starts from what its disk holds. `seed` feeds the randomized timeouts (S5);
-    /// two nodes or boots should not share one.
+    /// two nodes or boots should not share one. It starts as a candidate (S7).
+    ///
+    /// # Panics
+    /// If `recovered` contradicts itself: not a voter of its own membership, a gap in the log, an
+    /// entry of a term above the durable one. Storage refuses such a disk before it gets here.
     pub fn new(
         recovered: Recovered,
         config: Config,
         seed: u64,
         now: Mono,
     ) -> Result<Self, ConfigError> {
-        let _ = (recovered, seed, now);
         config.check()?;
-        Ok(Self {})
+        let Recovered {
+            id,
+            incarnation,
+            boot,
+            membership,
+            hard_state,
+            base,
+            entries,
+            peers,
+        } = recovered;
+        let own = membership.voters.get(&id);
+        assert!(
+            own == Some(&incarnation),
+            "{id:?} {incarnation:?} is a voter of {membership:?}"
+        );
+        let log = Log::new(base, entries);
+        assert!(
+            log.last().term <= hard_state.term,
+            "an entry on disk implies its term (R22)"
+        );
+        Ok(Self {
+            id,
+            incarnation,
+            boot,
+            config,
+            rng: Rng::new(seed),
+            hard_state,
+            durability: Durability::new(log.last().index),
+            log,
+            commit: base.index,
+            role: RoleState::Candidate(Candidate::looking(now)),
+            boots: peers
+                .into_iter()
+                .filter(|peer| membership.knows(peer))
+                .map(boot_of)
+                .collect(),
+            membership,
+            noted: BTreeMap::new(),
+            preference: Preference::default(),
+            rounds: 0,
+            failed_attempts: 0,
+            may_stand: true,
+            storage_stalled: false,
+            forwards: Forwards::default(),
+            now,
+            outbox: Vec::new(),
+            told: None,
+        })
     }
 
     /// Takes in everything that happened since the last turn, in order, and adds to `out` what is
     /// to be done. `now` never goes back. Many inputs in one turn cost one write and one message
     /// a peer, so a driver hands over all it has.
+    ///
+    /// # Panics
+    /// If an invariant is broken that safety rests on: a dead node beats a wrong one.
     pub fn turn(
         &mut self,
         now: Mono,
         inputs: impl IntoIterator<Item = Input>,
         out: &mut Vec<Output>,
     ) {
-        let _ = (now, out);
+        assert!(
+            now >= self.now,
+            "time goes back from {:?} to {now:?}",
+            self.now
+        );
+        self.now = now;
         for input in inputs {
-            drop(input);
+            self.take(input);
+        }
+        // Silence is judged after everything that was waiting has been heard, so that a process
+        // that was paused does not blame its leader (scenario 43).
+        self.watch_storage();
+        self.watch_leader();
+        self.watch_candidacy();
+        self.reconsider_noted();
+        self.watch_followers();
+        self.watch_forwards();
+        self.flush();
+        out.append(&mut self.outbox);
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Message { from, message } => self.hear(from, message),
+            Input::Propose { ticket, command } => self.propose(ticket, command),
+            Input::Read { ticket } => self.read(ticket),
+            Input::Transfer { ticket, to } => self.transfer(ticket, to),
+            Input::MayStand(may) => self.may_stand = may,
+            Input::Durable(seq) => {
+                for (to, message) in self.durability.completed(seq) {
+                    self.outbox.push(Output::Send { to, message });
+                }
+            }
+            Input::DiskFull(full) => self.durability.full(full),
+            Input::Link { peer, event } => self.link(peer, event),
+            Input::SnapshotTaken(position) => self.snapshot_taken(position),
+            Input::SnapshotReceived {
+                from,
+                term,
+                position,
+            } => {
+                self.snapshot_received(from, term, position);
+            }
+            Input::SnapshotSent { to, delivered } => self.snapshot_sent(to, delivered),
         }
     }
 
-    /// When `turn` must be called again at the latest, with `Input::Tick` if nothing else happened.
+    fn hear(&mut self, from: NodeId, message: Message) {
+        if from == self.id || !self.membership.voters.contains_key(&from) {
+            return;
+        }
+        match message {
+            Message::VoteRequest(request) => self.vote_requested(from, request),
+            Message::VoteReply(reply) => self.vote_replied(from, &reply),
+            Message::Append(append) => self.appended(from, append),
+            Message::AppendReply(reply) => self.append_replied(from, &reply),
+            Message::Beat(beat) => self.beaten(from, beat),
+            Message::BeatReply(reply) => self.beat_replied(from, &reply),
+            Message::Commit { term, commit } => self.commit_told(from, term, commit),
+            Message::TimeoutNow { term } => self.told_to_stand(from, term),
+            Message::Forward(forward) => self.forwarded(from, forward),
+            Message::ForwardReply(reply) => self.forward_replied(from, &reply),
+            Message::ReadRequest { request, term } => self.read_requested(from, request, term),
+            Message::ReadReply {
+                request,
+                term,
+                index,
+            } => {
+                self.read_replied(from, request, term, index);
+            }
+        }
+    }
+
+    fn link(&mut self, peer: NodeId, event: LinkEvent) {
+        if peer == self.id || !self.membership.voters.contains_key(&peer) {
+            return;
+        }
+        match event {
+            LinkEvent::Up(hello) => self.link_up(peer, &hello),
+            LinkEvent::Ended => self.link_ended(peer),
+            LinkEvent::Refused => self.link_refused(peer),
+            LinkEvent::Unreachable => {}
+        }
+    }
+
+    /// When `turn` must be called again at the latest, with [`Input::Tick`] if nothing else
+    /// happened.
     pub fn deadline(&self) -> Mono {
-        Mono::default()
+        let role = match &self.role {
+            RoleState::Follower(follower) => self.follower_deadline(follower),
+            RoleState::Candidate(candidate) => self.candidate_deadline(candidate),
+            RoleState::Leader(leader) => leader.deadline(),
+        };
+        let storage = self.durability.stalls_at(self.config.disk_stall);
+        let storage = storage.filter(|_| !self.storage_stalled);
+        let forwards = self.forwards.deadline(self.forward_patience());
+        [storage, forwards]
+            .into_iter()
+            .flatten()
+            .fold(role, Mono::min)
     }
 
     /// How this node introduces itself on every link.
     pub fn hello(&self) -> Hello {
-        unimplemented!()
+        let index = self.durability.durable();
+        let term = self.log.term_at(index).unwrap_or_default();
+        Hello {
+            id: self.id,
+            incarnation: self.incarnation,
+            boot: self.boot,
+            term: self.hard_state.term,
+            durable: Position { term, index },
+        }
     }
 
     /// Judges a peer before its link may come up (R13, R15).
     pub fn admit(&self, hello: &Hello) -> Result<(), Rejection> {
-        let _ = hello;
-        Ok(())
+        let newest_boot = self.boots.get(&hello.id).copied();
+        self.membership.admit(hello, newest_boot)?;
+        if newest_boot == Some(hello.boot) || hello.term > self.term() {
+            return Ok(());
+        }
+        // A restart must bring back what the peer had acknowledged to this leader in this term.
+        match self.acknowledged_by(hello.id) {
+            Some(acked) if hello.term < self.term() || hello.durable.index < acked => {
+                Err(Rejection::LostData {
+                    id: hello.id,
+                    acked: Position {
+                        term: self.term(),
+                        index: acked,
+                    },
+                    given: hello.durable,
+                    term: hello.term,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What this node knows now.
     pub fn status(&self) -> Status {
-        unimplemented!()
+        let (tickets, alive) = match &self.role {
+            RoleState::Leader(leader) => (leader.tickets, self.alive(leader)),
+            RoleState::Follower(follower) if follower.leader.is_some() => {
+                (follower.tickets, follower.alive.clone())
+            }
+            RoleState::Follower(_) | RoleState::Candidate(_) => (0, vec![self.id]),
+        };
+        let leading = self.leading();
+        Status {
+            id: self.id,
+            role: self.role_name(),
+            term: self.term(),
+            leader: self.leader(),
+            tickets,
+            alive,
+            established: leading.is_some_and(|leader| self.commit >= leader.noop),
+            handing_over: leading.is_some_and(|leader| leader.transfer.is_some()),
+            commit: self.commit,
+            durable: self.durability.durable(),
+            last: self.log.last(),
+            base: self.log.base(),
+            log_bytes: self.log.bytes_behind(self.log.base().index),
+            leader_commit: match &self.role {
+                RoleState::Leader(leader) => Some(leader.noop),
+                RoleState::Follower(follower) => follower.leader_commit,
+                RoleState::Candidate(_) => None,
+            },
+            storage_stalled: self.storage_stalled,
+        }
     }
+}
+
+// What the parts share.
+impl Node {
+    pub(super) fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    pub(super) fn leading(&self) -> Option<&Leader> {
+        match &self.role {
+            RoleState::Leader(leader) => Some(leader),
+            RoleState::Follower(_) | RoleState::Candidate(_) => None,
+        }
+    }
+
+    /// The leader known in this term.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Leader(_) => Some(self.id),
+            RoleState::Follower(follower) => follower.leader,
+            RoleState::Candidate(_) => None,
+        }
+    }
+
+    fn role_name(&self) -> Role {
+        match self.role {
+            RoleState::Leader(_) => Role::Leader,
+            RoleState::Follower(_) => Role::Follower,
+            RoleState::Candidate(_) => Role::Candidate,
+        }
+    }
+
+    pub(super) fn peers(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let me = self.id;
+        let ids: Vec<_> = self.membership.voters.keys().copied().collect();
+        ids.into_iter().filter(move |id| *id != me)
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.outbox.push(Output::Event(event));
+    }
+
+    /// Sends what rests on nothing that is not durable.
+    pub(super) fn send(&mut self, to: NodeId, message: Message) {
+        self.outbox.push(Output::Send { to, message });
+    }
+
+    /// Answers a peer: the answer tells this node's term, and waits until that is durable.
+    pub(super) fn reply(&mut self, to: NodeId, message: Message) {
+        if let Some(message) = self.durability.hold(to, message) {
+            self.send(to, message);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, ticket: super::Ticket, refusal: Refusal) {
+        self.outbox.push(Output::Refused { ticket, refusal });
+    }
+
+    /// Takes over a higher term: any role becomes a follower that waits for its leader (S3, S5).
+    pub(super) fn adopt_term(&mut self, term: Term) {
+        assert!(
+            term > self.term(),
+            "terms only rise: {term:?} after {:?}",
+            self.term()
+        );
+        self.leave_role(StepDown::HigherTerm);
+        self.hard_state = HardState { term, vote: None };
+        self.durability.hard_state_changed();
+        self.preference = Preference::default();
+        let follower = self.fresh_follower(None);
+        self.role = RoleState::Follower(follower);
+    }
+
+    /// Leaves the present role; everybody who waits for something in it is told.
+    pub(super) fn leave_role(&mut self, why: StepDown) {
+        let looking = RoleState::Candidate(Candidate::looking(self.now));
+        match std::mem::replace(&mut self.role, looking) {
+            RoleState::Leader(leader) => {
+                self.event(Event::SteppedDown {
+                    term: self.term(),
+                    why,
+                });
+                self.refuse_reads(leader.reads);
+                let ticket = leader.transfer.and_then(|transfer| transfer.ticket);
+                if let Some(ticket) = ticket {
+                    self.outbox.push(Output::TransferEnded {
+                        ticket,
+                        moved: true,
+                    });
+                }
+            }
+            RoleState::Follower(_) => self.abandon_forwards(),
+            RoleState::Candidate(_) => {}
+        }
+    }
+
+    /// A follower that has just begun to wait.
+    pub(super) fn fresh_follower(&mut self, leader: Option<NodeId>) -> Follower {
+        Follower {
+            leader,
+            tickets: 0,
+            alive: Vec::new(),
+            contact: self.now,
+            patience: self.rng.between_one_and_two(self.config.election_timeout),
+            evidence: None,
+            probed: false,
+            // What is agreed stands in every leader's log (Raft 5.4: leader completeness).
+            matched: self.commit,
+            acknowledged: Index(0),
+            owes_reply: false,
+            leader_commit: None,
+        }
+    }
+
+    /// Emits everything that this turn made necessary: once, whatever the number of inputs.
+    fn flush(&mut self) {
+        self.advance_commit();
+        self.flush_write();
+        self.flush_leader();
+        self.flush_follower();
+        let now = (self.role_name(), self.term(), self.leader());
+        if self.told != Some(now) {
+            self.told = Some(now);
+            let (role, term, leader) = now;
+            self.event(Event::RoleChanged { role, term, leader });
+        }
+    }
+
+    pub(super) fn flush_write(&mut self) {
+        if let Some(write) = self.durability.write(self.hard_state, &self.log, self.now) {
+            self.outbox.push(Output::Write(write));
+        }
+    }
+
+    /// Hands out everything up to `commit` to be applied.
+    pub(super) fn commit_to(&mut self, commit: Index) {
+        if commit > self.commit {
+            self.outbox
+                .push(Output::Apply(self.log.range(self.commit.next(), commit)));
+            self.commit = commit;
+        }
+    }
+}
+
+fn boot_of(peer: PeerRecord) -> (NodeId, Boot) {
+    (peer.id, peer.boot)
 }

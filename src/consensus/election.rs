@@ -1,0 +1,461 @@
+//! Winning, losing and giving votes (S3-S5, S9).
+//!
+//! ```text
+//!            pre-vote                    vote
+//!   looking ----------> a majority says ------> a majority gave theirs, ----> leader
+//!      ^                yes                     own vote durable
+//!      |                                          |
+//!      +--- silence, a lost vote (S5: a tie skips to the next term)
+//! ```
+//!
+//! A pre-vote binds nobody. One that is refused because a leader is heard, or held because a
+//! preferred candidate stands, is noted and granted as soon as the reason is gone, so that a
+//! candidate need not guess when to ask again.
+
+use std::collections::BTreeSet;
+
+use super::progress::Progress;
+use super::role::{Candidate, Leader, RoleState};
+use super::{
+    Ballot, Beat, Entry, Event, HardState, Message, Mono, Node, NodeId, Payload, Position,
+    StepDown, Verdict, VoteReply, VoteRequest, quorum,
+};
+
+/// The order of candidates (S9): the one with the longer log, then the one with the smaller id.
+///
+/// It delays a less preferred candidate by one bounded wait for each leaderless time, counted from
+/// the first candidate seen, and so can never block an election: scenario 12.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Preference {
+    favourite: Option<(Position, NodeId)>,
+    until: Option<Mono>,
+}
+
+impl Preference {
+    /// A candidate was seen; the first one starts the wait, which ends at `until`.
+    fn notice(&mut self, last: Position, id: NodeId, until: Mono) {
+        self.until.get_or_insert(until);
+        if self
+            .favourite
+            .is_none_or(|favourite| preferred((last, id), favourite))
+        {
+            self.favourite = Some((last, id));
+        }
+    }
+
+    /// Until when this candidate has to wait for a preferred one.
+    fn defers(&self, last: Position, id: NodeId, now: Mono) -> Option<Mono> {
+        let until = self.until.filter(|until| now < *until)?;
+        self.favourite
+            .filter(|favourite| preferred(*favourite, (last, id)))
+            .map(|_| until)
+    }
+}
+
+/// Whether candidate `a` is strictly preferred to `b`.
+fn preferred(a: (Position, NodeId), b: (Position, NodeId)) -> bool {
+    (a.0, b.1) > (b.0, a.1)
+}
+
+impl Candidate {
+    /// A node that knows no leader and is about to sound out the others.
+    pub(super) fn looking(ask_at: Mono) -> Self {
+        Self {
+            ballot: Ballot::Pre,
+            round: 0,
+            grants: BTreeSet::new(),
+            denials: BTreeSet::new(),
+            ask_at,
+            give_up_at: ask_at,
+        }
+    }
+}
+
+// Giving votes.
+impl Node {
+    pub(super) fn vote_requested(&mut self, from: NodeId, request: VoteRequest) {
+        match request.ballot {
+            Ballot::Pre => self.pre_vote_requested(from, request),
+            Ballot::Real => self.real_vote_requested(from, &request),
+        }
+    }
+
+    fn pre_vote_requested(&mut self, from: NodeId, request: VoteRequest) {
+        let verdict = self.judge_pre_vote(from, &request);
+        self.answer_vote(from, &request, verdict);
+        if matches!(verdict, Verdict::HasLeader | Verdict::Held) {
+            self.noted.insert(from, (request, self.now));
+        } else {
+            self.noted.remove(&from);
+        }
+    }
+
+    fn judge_pre_vote(&mut self, from: NodeId, request: &VoteRequest) -> Verdict {
+        if request.term <= self.term() {
+            return Verdict::StaleTerm;
+        }
+        if request.last < self.log.last() {
+            return Verdict::LogBehind;
+        }
+        if self
+            .hears_leader_until(from)
+            .is_some_and(|until| self.now < until)
+        {
+            return Verdict::HasLeader;
+        }
+        self.preference.notice(
+            request.last,
+            from,
+            self.now.after(self.config.preference_wait),
+        );
+        match self.preference.defers(request.last, from, self.now) {
+            Some(_) => Verdict::Held,
+            None => Verdict::Granted,
+        }
+    }
+
+    fn real_vote_requested(&mut self, from: NodeId, request: &VoteRequest) {
+        if request.term > self.term() {
+            self.adopt_term(request.term);
+        }
+        let verdict = self.judge_vote(from, request);
+        if verdict == Verdict::Granted {
+            if self.hard_state.vote.is_none() {
+                self.hard_state.vote = Some(from);
+                self.durability.hard_state_changed();
+            }
+            self.leave_role(StepDown::HigherTerm);
+            self.role = RoleState::Follower(self.fresh_follower(None));
+        }
+        self.answer_vote(from, request, verdict);
+    }
+
+    /// One vote a term, first come, first served, and only to a log that lacks nothing of ours
+    /// (Raft 5.2, 5.4.1). Judged anew for a repeated request: the candidate may have restarted.
+    fn judge_vote(&self, from: NodeId, request: &VoteRequest) -> Verdict {
+        if request.term < self.term() {
+            return Verdict::StaleTerm;
+        }
+        if self.leader().is_some() || self.hard_state.vote.is_some_and(|vote| vote != from) {
+            return Verdict::VotedForOther;
+        }
+        if request.last < self.log.last() {
+            return Verdict::LogBehind;
+        }
+        Verdict::Granted
+    }
+
+    fn answer_vote(&mut self, to: NodeId, request: &VoteRequest, verdict: Verdict) {
+        let (ballot, round) = (request.ballot, request.round);
+        let reply = VoteReply {
+            ballot,
+            round,
+            term: self.term(),
+            verdict,
+        };
+        self.reply(to, Message::VoteReply(reply));
+    }
+
+    /// Grants, or finally refuses, the noted pre-votes for which the reason to wait is gone.
+    pub(super) fn reconsider_noted(&mut self) {
+        if self.noted.is_empty() {
+            return;
+        }
+        // A candidate asks again every heartbeat for as long as it wants to know.
+        let (now, patience) = (self.now, self.config.heartbeat * 2);
+        self.noted
+            .retain(|_, (_, since)| now.since(*since) <= patience);
+        for (from, (request, _)) in self.noted.clone() {
+            let verdict = self.judge_pre_vote(from, &request);
+            if !matches!(verdict, Verdict::HasLeader | Verdict::Held) {
+                self.noted.remove(&from);
+                self.answer_vote(from, &request, verdict);
+            }
+        }
+    }
+
+    /// When a noted pre-vote may have to be judged anew.
+    pub(super) fn noted_deadline(&self) -> Option<Mono> {
+        let at = |(from, (request, since)): (&NodeId, &(VoteRequest, Mono))| {
+            let leader = self
+                .hears_leader_until(*from)
+                .filter(|until| self.now < *until);
+            let preferred = self.preference.defers(request.last, *from, self.now);
+            leader
+                .or(preferred)
+                .unwrap_or_else(|| since.after(self.config.heartbeat * 2))
+        };
+        self.noted.iter().map(at).min()
+    }
+}
+
+// Asking for votes.
+impl Node {
+    /// Whether this node may ask for votes at all: it is neither leaving nor stuck on its disk.
+    pub(super) fn can_stand(&self) -> bool {
+        self.may_stand && !self.storage_stalled
+    }
+
+    /// Moves an election on: judges what was answered, asks again, gives up.
+    pub(super) fn watch_candidacy(&mut self) {
+        let RoleState::Candidate(candidate) = &self.role else {
+            return;
+        };
+        let (ballot, asks) = (candidate.ballot, self.now >= candidate.ask_at);
+        match ballot {
+            Ballot::Pre if !self.can_stand() => {
+                self.role = RoleState::Candidate(Candidate::looking(self.now_and_a_heartbeat()));
+            }
+            Ballot::Pre if candidate.round == 0 => {
+                if asks {
+                    self.sound_out();
+                    self.watch_soundings();
+                }
+            }
+            Ballot::Pre => {
+                self.watch_soundings();
+                if asks {
+                    self.ask_again();
+                }
+            }
+            Ballot::Real => {
+                self.watch_ballot();
+                if asks {
+                    self.ask_again();
+                }
+            }
+        }
+    }
+
+    fn now_and_a_heartbeat(&self) -> Mono {
+        self.now.after(self.config.heartbeat)
+    }
+
+    /// Begins a pre-vote.
+    fn sound_out(&mut self) {
+        let Some(term) = self.term().next() else {
+            return;
+        };
+        self.preference.notice(
+            self.log.last(),
+            self.id,
+            self.now.after(self.config.preference_wait),
+        );
+        self.rounds += 1;
+        self.event(Event::Stands {
+            ballot: Ballot::Pre,
+            term,
+        });
+        self.role = RoleState::Candidate(Candidate {
+            ballot: Ballot::Pre,
+            round: self.rounds,
+            grants: BTreeSet::from([self.id]),
+            denials: BTreeSet::new(),
+            ask_at: self.now_and_a_heartbeat(),
+            give_up_at: self.now,
+        });
+        self.ask(self.peers());
+    }
+
+    /// Stands in earnest once a majority would agree, unless a preferred candidate is about to.
+    fn watch_soundings(&mut self) {
+        let RoleState::Candidate(candidate) = &self.role else {
+            return;
+        };
+        let agreed = candidate.grants.len() >= self.majority();
+        if agreed
+            && self
+                .preference
+                .defers(self.log.last(), self.id, self.now)
+                .is_none()
+        {
+            self.stand();
+            self.watch_ballot();
+        }
+    }
+
+    /// Begins an election: a new term, and the first vote for itself (Raft 5.2).
+    ///
+    /// The others are asked while the own vote is on its way to the disk; it counts, and this node
+    /// leads, only once it is there.
+    pub(super) fn stand(&mut self) {
+        let Some(term) = self.term().next() else {
+            return;
+        };
+        self.hard_state = HardState {
+            term,
+            vote: Some(self.id),
+        };
+        self.durability.hard_state_changed();
+        self.preference = Preference::default();
+        self.rounds += 1;
+        self.event(Event::Stands {
+            ballot: Ballot::Real,
+            term,
+        });
+        let patience = self.rng.between_one_and_two(self.config.election_timeout);
+        self.role = RoleState::Candidate(Candidate {
+            ballot: Ballot::Real,
+            round: self.rounds,
+            grants: BTreeSet::new(),
+            denials: BTreeSet::new(),
+            ask_at: self.now_and_a_heartbeat(),
+            give_up_at: self.now.after(patience),
+        });
+        self.ask(self.peers());
+    }
+
+    fn watch_ballot(&mut self) {
+        let (majority, voters) = (self.majority(), self.membership.voters.len());
+        let own_vote_durable = self.durability.hard_state_durable();
+        let RoleState::Candidate(candidate) = &mut self.role else {
+            return;
+        };
+        if candidate.ballot == Ballot::Pre {
+            return;
+        }
+        if own_vote_durable {
+            candidate.grants.insert(self.id);
+        }
+        if own_vote_durable && candidate.grants.len() >= majority {
+            let tickets = u32::try_from(candidate.grants.len()).unwrap_or(u32::MAX);
+            self.lead(tickets);
+        } else if candidate.denials.len() > voters - majority || self.now >= candidate.give_up_at {
+            self.lose();
+        }
+    }
+
+    /// This term stays without a leader, as far as this node can tell (S4); the next attempt comes
+    /// after a random wait that doubles, so that two candidates do not tie for ever (S5).
+    fn lose(&mut self) {
+        self.failed_attempts += 1;
+        let factor = 1 << self.failed_attempts.min(6);
+        let wait = (self.config.preference_wait * factor).min(self.config.election_timeout);
+        let ask_at = self.now.after(self.rng.between_one_and_two(wait));
+        self.role = RoleState::Candidate(Candidate::looking(ask_at));
+    }
+
+    pub(super) fn vote_replied(&mut self, from: NodeId, reply: &VoteReply) {
+        if reply.term > self.term() {
+            // Seeing a vote is not granting one: the term is all that is taken over (scenario 11).
+            let sounding = matches!(&self.role, RoleState::Candidate(_));
+            self.adopt_term(reply.term);
+            if sounding {
+                // Nobody may lead this term; do not wait for long before asking again
+                // (scenario 8).
+                let wait = self.rng.between_one_and_two(self.config.preference_wait);
+                self.role = RoleState::Candidate(Candidate::looking(self.now.after(wait)));
+            }
+            return;
+        }
+        let RoleState::Candidate(candidate) = &mut self.role else {
+            return;
+        };
+        if (candidate.ballot, candidate.round) != (reply.ballot, reply.round) {
+            return;
+        }
+        if reply.verdict == Verdict::Granted {
+            candidate.grants.insert(from);
+        } else if reply.ballot == Ballot::Real {
+            candidate.denials.insert(from);
+        }
+    }
+
+    /// Asks everyone who has not answered yet; messages may have been lost.
+    fn ask_again(&mut self) {
+        let at = self.now_and_a_heartbeat();
+        let RoleState::Candidate(candidate) = &mut self.role else {
+            return;
+        };
+        if candidate.round == 0 {
+            return;
+        }
+        candidate.ask_at = at;
+        let answered: BTreeSet<_> = candidate
+            .grants
+            .union(&candidate.denials)
+            .copied()
+            .collect();
+        self.ask(self.peers().filter(move |peer| !answered.contains(peer)));
+    }
+
+    /// Asks one peer that has just become reachable.
+    pub(super) fn ask_newly_linked(&mut self, peer: NodeId) {
+        let RoleState::Candidate(candidate) = &self.role else {
+            return;
+        };
+        if candidate.round > 0 && !candidate.grants.contains(&peer) {
+            self.ask(std::iter::once(peer));
+        }
+    }
+
+    fn ask(&mut self, peers: impl Iterator<Item = NodeId>) {
+        let RoleState::Candidate(candidate) = &self.role else {
+            return;
+        };
+        let (ballot, round) = (candidate.ballot, candidate.round);
+        let term = match ballot {
+            Ballot::Pre => self.term().next().unwrap_or_default(),
+            Ballot::Real => self.term(),
+        };
+        let request = VoteRequest {
+            ballot,
+            term,
+            last: self.log.last(),
+            round,
+        };
+        for peer in peers {
+            self.send(peer, Message::VoteRequest(request.clone()));
+        }
+    }
+
+    pub(super) fn majority(&self) -> usize {
+        quorum::majority(self.membership.voters.len())
+    }
+
+    /// This node won its term: it says so at once, and appends its no-op (Raft 8).
+    fn lead(&mut self, tickets: u32) {
+        assert!(
+            self.hard_state.vote == Some(self.id),
+            "a leader voted for itself"
+        );
+        let last = self.log.last();
+        let followers = self
+            .peers()
+            .map(|peer| (peer, Progress::new(last.index.next(), self.now)));
+        let leader = Leader::new(tickets, last.index.next(), followers.collect(), self.now);
+        self.failed_attempts = 0;
+        self.preference = Preference::default();
+        self.role = RoleState::Leader(leader);
+        self.log.append(Entry {
+            term: self.term(),
+            index: last.index.next(),
+            payload: Payload::Noop,
+        });
+        self.beat();
+    }
+
+    pub(super) fn candidate_deadline(&self, candidate: &Candidate) -> Mono {
+        let own = match candidate.ballot {
+            Ballot::Pre if candidate.grants.len() >= self.majority() => self
+                .preference
+                .defers(self.log.last(), self.id, self.now)
+                .unwrap_or(candidate.ask_at)
+                .min(candidate.ask_at),
+            Ballot::Pre => candidate.ask_at,
+            Ballot::Real => candidate.ask_at.min(candidate.give_up_at),
+        };
+        self.noted_deadline().map_or(own, |noted| noted.min(own))
+    }
+
+    /// The beat that this leader sends now.
+    pub(super) fn beat_message(&self, leader: &Leader) -> Message {
+        Message::Beat(Beat {
+            term: self.term(),
+            round: leader.round,
+            commit: self.commit,
+            tickets: leader.tickets,
+            alive: self.alive(leader),
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! One follower, as its leader sees it.
+//!
+//! ```text
+//!            acknowledged           refused, or nothing heard for too long
+//!   Probe ------------------> Replicate ------------------> Probe
+//!     |                                                       ^
+//!     +-- needs what the log forgot --> Snapshot -- sent -----+
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Index, Mono};
+
+/// How far a follower is, and how it is being fed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Progress {
+    /// The follower's log is the leader's up to here, durably.
+    pub(super) matched: Index,
+    /// The next entry to send.
+    pub(super) next: Index,
+    /// How it is being fed.
+    pub(super) feed: Feed,
+    /// Appends sent and not acknowledged: the last index and the bytes of each.
+    inflight: VecDeque<(Index, usize)>,
+    inflight_bytes: usize,
+    /// The last time that an acknowledgement moved `matched`, or that there was none to wait for.
+    moved: Mono,
+    /// The commit index last told to it.
+    pub(super) commit_told: Index,
+    /// The newest beat that it answered.
+    pub(super) round: u64,
+    /// When that beat was sent: the follower heard this leader no earlier than this.
+    pub(super) heard: Mono,
+    /// The newest batch of forwarded commands taken from it; repeats are dropped (R20).
+    pub(super) batch: u64,
+}
+
+/// How a follower is being fed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Feed {
+    /// Looking for where the logs agree: one append at a time.
+    Probe {
+        /// Whether one is on its way.
+        asked: bool,
+    },
+    /// Entries are sent ahead of their acknowledgement, within limits.
+    Replicate,
+    /// A snapshot is on its way.
+    Snapshot,
+}
+
+impl Progress {
+    /// A follower of a new leader whose log ends right before `next`.
+    pub(super) fn new(next: Index, now: Mono) -> Self {
+        Self {
+            matched: Index(0),
+            next,
+            feed: Feed::Probe { asked: false },
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            moved: now,
+            commit_told: Index(0),
+            round: 0,
+            heard: now,
+            batch: 0,
+        }
+    }
+
+    /// Starts over from what is known for certain, or from `next` if that is later.
+    pub(super) fn probe(&mut self, next: Index) {
+        self.feed = Feed::Probe { asked: false };
+        self.next = next.max(self.matched.next());
+        self.inflight.clear();
+        self.inflight_bytes = 0;
+        // Told again with whatever goes out next: the follower may have restarted.
+        self.commit_told = Index(0);
+    }
+
+    /// An append with entries up to `last` was sent.
+    pub(super) fn sent(&mut self, last: Index, bytes: usize, now: Mono) {
+        if self.inflight.is_empty() {
+            self.moved = now;
+        }
+        if self.feed == Feed::Replicate {
+            self.next = last.next();
+        }
+        self.inflight.push_back((last, bytes));
+        self.inflight_bytes += bytes;
+    }
+
+    /// The follower has everything up to `index` on disk.
+    pub(super) fn acknowledged(&mut self, index: Index, now: Mono) {
+        if index > self.matched {
+            self.matched = index;
+            self.moved = now;
+        }
+        while let Some((_, bytes)) = self.inflight.pop_front_if(|(last, _)| *last <= index) {
+            self.inflight_bytes -= bytes;
+        }
+        self.next = self.next.max(self.matched.next());
+        if matches!(self.feed, Feed::Probe { .. }) && index.next() >= self.next {
+            // The logs agree where the probe asked; what it carried is on its way to the disk.
+            self.feed = Feed::Replicate;
+            self.next = self
+                .inflight
+                .back()
+                .map_or(self.next, |(last, _)| last.next());
+        }
+    }
+
+    /// Whether another append may be sent ahead of its acknowledgement.
+    pub(super) fn has_room(&self, bytes_max: usize) -> bool {
+        self.inflight_bytes < bytes_max
+    }
+
+    /// Once a beat: sends again what may be lost, a probe at once and entries after `patience`.
+    pub(super) fn retry(&mut self, patience: Duration, now: Mono) {
+        match &mut self.feed {
+            Feed::Probe { asked } => *asked = false,
+            Feed::Replicate => {
+                if !self.inflight.is_empty() && now.since(self.moved) > patience {
+                    self.probe(self.matched.next());
+                }
+            }
+            Feed::Snapshot => {}
+        }
+    }
+}

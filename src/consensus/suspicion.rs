@@ -1,0 +1,106 @@
+//! When a leader is thought to be gone (S8, R18).
+//!
+//! Three things accuse a leader: silence for longer than this node's patience, an address that
+//! refuses connections, and an address that is answered by a newer boot. The end of a link accuses
+//! nobody, it only asks for a new connection now. Whatever this node thinks, a quorum of pre-votes
+//! must think the same before any term is bumped.
+
+use super::role::{Candidate, Follower, RoleState};
+use super::{Event, Hello, Mono, Node, NodeId, Output, PeerRecord, StepDown, Suspicion};
+
+impl Follower {
+    /// What says that the leader is gone, if anything does.
+    fn accused(&self, now: Mono) -> Option<Suspicion> {
+        let silent = now.since(self.contact) >= self.patience;
+        self.evidence
+            .or_else(|| silent.then_some(Suspicion::Silence))
+    }
+}
+
+impl Node {
+    /// Until when this node believes in a leader other than `asking`, or in the one that it has
+    /// just helped to elect.
+    pub(super) fn hears_leader_until(&self, asking: NodeId) -> Option<Mono> {
+        match &self.role {
+            RoleState::Leader(_) => Some(self.now.after(self.config.election_timeout)),
+            RoleState::Follower(follower) if follower.evidence.is_some() => None,
+            RoleState::Follower(follower) => match follower.leader {
+                Some(leader) if leader == asking => None,
+                Some(_) => Some(follower.contact.after(self.config.election_timeout)),
+                None => Some(follower.contact.after(self.config.preference_wait)),
+            },
+            RoleState::Candidate(_) => None,
+        }
+    }
+
+    /// Judges the leader by what is known now; a follower that gave up looks for another.
+    pub(super) fn watch_leader(&mut self) {
+        let probe_at = self.config.election_timeout / 2;
+        if let RoleState::Follower(follower) = &mut self.role {
+            let silent = self.now.since(follower.contact);
+            if let (Some(leader), false, true) =
+                (follower.leader, follower.probed, silent >= probe_at)
+            {
+                follower.probed = true;
+                self.outbox.push(Output::Probe(leader));
+            }
+        }
+        if let RoleState::Follower(follower) = &self.role {
+            if let Some(why) = follower.accused(self.now) {
+                if let Some(leader) = follower.leader {
+                    self.event(Event::Suspected { leader, why });
+                }
+                self.leave_role(StepDown::NoQuorum);
+                self.role = RoleState::Candidate(Candidate::looking(self.now));
+            }
+        }
+    }
+
+    pub(super) fn follower_deadline(&self, follower: &Follower) -> Mono {
+        let stands = follower.contact.after(follower.patience);
+        let probe = follower.contact.after(self.config.election_timeout / 2);
+        let probes = follower.leader.is_some() && !follower.probed;
+        let own = if probes { probe.min(stands) } else { stands };
+        self.noted_deadline().map_or(own, |noted| noted.min(own))
+    }
+
+    /// A peer introduced itself. A newer boot is remembered durably (R15), and proves that whoever
+    /// led under the older one no longer does.
+    pub(super) fn link_up(&mut self, peer: NodeId, hello: &Hello) {
+        let known = self.boots.get(&peer).copied();
+        let restarted = known.is_some_and(|known| hello.boot > known);
+        if known.is_none_or(|known| hello.boot > known) {
+            self.boots.insert(peer, hello.boot);
+            self.durability.peer_changed(PeerRecord {
+                id: peer,
+                incarnation: hello.incarnation,
+                boot: hello.boot,
+            });
+        }
+        match &mut self.role {
+            RoleState::Follower(follower) => {
+                if restarted && follower.leader == Some(peer) {
+                    follower.evidence = Some(Suspicion::Restarted);
+                }
+            }
+            RoleState::Candidate(_) => self.ask_newly_linked(peer),
+            RoleState::Leader(_) => self.welcome(peer, hello, restarted),
+        }
+    }
+
+    pub(super) fn link_ended(&mut self, peer: NodeId) {
+        self.noted.remove(&peer);
+        if self.leader() == Some(peer) {
+            self.outbox.push(Output::Probe(peer));
+            self.abandon_forwards();
+        }
+    }
+
+    pub(super) fn link_refused(&mut self, peer: NodeId) {
+        if let RoleState::Follower(follower) = &mut self.role
+            && follower.leader == Some(peer)
+        {
+            follower.evidence = Some(Suspicion::Refused);
+        }
+    }
+}
