@@ -24,7 +24,7 @@ pub enum Output {
     /// Apply these committed entries to the state machine: consecutive, each once a boot.
     Apply(Vec<Entry>),
     /// The command of `ticket` is in the leader's log at `position`. It is agreed when the entry
-    /// applied at that index has that term; if it has another term, the command was **not** written.
+    /// applied at that index has that term; if that has another, the command was **not** written.
     Accepted {
         /// The proposal.
         ticket: Ticket,
