@@ -1,0 +1,125 @@
+# What a person types and what CI runs: the same words. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO := cargo
+TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+
+# The stages of `make test`, in order: the cheap ones first.
+STAGES := fmt lint layers unit doc
+
+# What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
+NEEDS := cc:build-essential make:build-essential git:git
+
+# Crates that no pure layer may pull in. The full build must have each of IMPURE, so that a crate
+# that is renamed cannot turn the proof into one that always passes.
+IMPURE := tokio hyper hyper-util http-body-util serde serde_json clap tracing anyhow
+IMPURE_NOT_YET_USED := kube kube-client k8s-openapi rustls
+
+# How many seeded runs `make soak` makes.
+SEEDS ?= 100000
+
+.PHONY: help test $(STAGES) machine deps sim soak tidy deny clean
+
+help: ## Lists these targets.
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) \
+	    | while IFS=$$'\t' read -r name text; do printf '  %-9s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'make test runs these stages in order: $(STAGES).'
+
+test: machine ## Everything that CI runs; stops at the first failure and says what to do.
+	@for stage in $(STAGES); do \
+	    printf '\n==== %s ====\n' "$$stage"; \
+	    $(MAKE) "$$stage" || { \
+	        printf '\nmake test stopped in its stage "%s". ' "$$stage" >&2; \
+	        echo "Mend what is said above until 'make $$stage' passes, then run it again." >&2; \
+	        exit 1; \
+	    }; \
+	done
+	@printf '\nmake test: all stages passed: %s.\n' '$(STAGES)'
+
+machine: ## Lists what this machine lacks; as root on Debian, installs it.
+	@missing() { for need in $(NEEDS); do \
+	    command -v "$${need%%:*}" >/dev/null \
+	        || echo "missing: $${need%%:*}, which the package $${need##*:} brings"; \
+	done; }; \
+	if [[ -n "$$(missing)" ]]; then \
+	    missing >&2; \
+	    if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then \
+	        echo "install them, or run 'make deps' as root on Debian" >&2; exit 1; \
+	    fi; \
+	    $(MAKE) deps; \
+	    if [[ -n "$$(missing)" ]]; then missing >&2; exit 1; fi; \
+	fi
+	@command -v $(CARGO) >/dev/null || { \
+	    echo 'missing: cargo; install rustup, which then brings Rust $(TOOLCHAIN) by itself' >&2; \
+	    exit 1; \
+	}
+	@found=$$(rustc --version | cut -d' ' -f2 || true); [[ "$$found" == '$(TOOLCHAIN)' ]] || { \
+	    echo "missing: Rust $(TOOLCHAIN) (found: $${found:-none});" \
+	        "run 'rustup toolchain install' in this directory" >&2; \
+	    exit 1; \
+	}
+	@for part in fmt clippy; do $(CARGO) $$part --version >/dev/null 2>&1 || { \
+	    echo "missing: cargo $$part; run 'rustup component add rustfmt clippy'" >&2; exit 1; \
+	}; done
+
+deps: ## Installs the Debian packages that the tests need (as root).
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+	    $(sort $(foreach need,$(NEEDS),$(lastword $(subst :, ,$(need)))))
+
+fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
+	$(CARGO) fmt --check
+
+lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+
+layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
+	$(CARGO) check --locked --lib --no-default-features
+	@tree='tree --locked --edges normal,no-proc-macro --prefix none'; \
+	pulled() { $(CARGO) $$tree "$$@" | cut -d' ' -f1 | sort -u; }; \
+	pure=$$(pulled --no-default-features); \
+	full=$$(pulled); \
+	for crate in $(IMPURE); do \
+	    grep -qx "$$crate" <<<"$$full" || { \
+	        echo "the full build has no crate '$$crate': correct IMPURE in the Makefile" >&2; \
+	        exit 1; \
+	    }; \
+	done; \
+	for crate in $(IMPURE) $(IMPURE_NOT_YET_USED); do \
+	    if grep -qx "$$crate" <<<"$$pure"; then \
+	        echo "the pure layers pull in '$$crate': make it optional, behind 'full'" >&2; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo "the pure layers pull in $$(wc -l <<<"$$pure") of $$(wc -l <<<"$$full") crates," \
+	    'no runtime, no HTTP and no Kubernetes among them'
+
+unit: ## All tests: of the modules, of the documents, of the repository itself.
+	$(CARGO) test --locked
+
+sim: ## The seeded simulation of a cluster; a failing seed prints its story.
+	$(CARGO) test --locked --profile sim --test simulation
+
+soak: ## The simulation with SEEDS=n seeds, for as long as that takes.
+	SEEDS=$(SEEDS) $(CARGO) test --locked --profile sim --test simulation -- --nocapture
+
+doc: ## The documentation of the code; a broken link is an error.
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+tidy: ## The tests of the repository itself: layering, limits, links, words, licences.
+	$(CARGO) test --locked --test tidy
+
+deny: ## Licences, bans and sources of all dependencies, by cargo-deny (installed if missing).
+	@command -v cargo-deny >/dev/null || [[ -x .cache/tools/bin/cargo-deny ]] \
+	    || CARGO_TARGET_DIR=.cache/target $(CARGO) install --locked --root .cache/tools cargo-deny
+	PATH="$(CURDIR)/.cache/tools/bin:$$PATH" $(CARGO) deny check licenses bans sources
+
+clean: ## Removes everything that was built.
+	rm -rf target .cache
