@@ -78,7 +78,7 @@ fn edges(path: &str, text: &str) -> Vec<String> {
     let module = inner.split('/').next().unwrap_or(inner);
     let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == module) else {
         return vec![format!(
-            ": module {module} is missing from LAYERS in tests/tidy.rs"
+            ": module {module} is missing from LAYERS in tests/tidy/layers.rs"
         )];
     };
     let depth = inner.trim_end_matches("/mod").split('/').count();
@@ -87,7 +87,9 @@ fn edges(path: &str, text: &str) -> Vec<String> {
         .into_iter()
         .filter(|import| LAYERS.iter().any(|(name, _)| name == import))
         .filter(|import| import != module && !allowed.contains(&import.as_str()))
-        .map(|import| format!(": {module} must not import {import} (LAYERS in tests/tidy.rs)"))
+        .map(|import| {
+            format!(": {module} must not import {import} (LAYERS in tests/tidy/layers.rs)")
+        })
         .collect()
 }
 

@@ -18,12 +18,14 @@ fn dependencies_are_permitted() {
     let tree = output_of(env!("CARGO"), &[edges.as_slice(), &shape].concat());
     let complaints: BTreeSet<_> = tree
         .lines()
-        .filter_map(|line| line.split_once('|'))
+        .filter_map(|line| line.trim_end_matches(" (*)").split_once('|'))
         .filter_map(|(package, licence)| {
-            let licence = licence.trim_end_matches(" (*)");
             let name = package.split(' ').next().unwrap_or(package);
-            let is_permitted = permits(&allowed, licence) && !banned.contains(name);
-            (!is_permitted).then(|| format!("{package} ({licence}) is not permitted by deny.toml"))
+            if banned.contains(name) {
+                return Some(format!("{package} is banned by deny.toml, which says why"));
+            }
+            let is_allowed = permits(&allowed, licence);
+            (!is_allowed).then(|| format!("{package}: deny.toml does not allow {licence:?}"))
         })
         .collect();
     demand_none(&complaints.into_iter().collect::<Vec<_>>());

@@ -107,7 +107,8 @@ fn limits(path: &str, text: &str) -> Vec<String> {
     let is_code = has_extension(path, "rs") || path == "Makefile";
     for (number, line) in numbered(text) {
         let columns = line.chars().count();
-        if is_code && columns > COLUMNS_MAX {
+        let is_literal = line.contains("r#\"");
+        if is_code && columns > COLUMNS_MAX && !is_literal {
             complaints.push(format!(
                 ":{number}: {columns} columns, at most {COLUMNS_MAX}"
             ));
@@ -136,10 +137,11 @@ fn prose(path: &str, text: &str) -> Vec<String> {
     let first = opening
         .first()
         .map_or("", |line| line.trim_start_matches("//! "));
-    let is_prose = first.split_whitespace().count() >= 4
+    let is_prose = first.split_whitespace().count() >= 3
         && first.starts_with(|c: char| c.is_uppercase() || c == '`')
         && opening.iter().any(|line| line.contains(['.', ':']));
-    let is_source = has_extension(path, "rs") && !path.starts_with("tests/corpus");
+    // The tests of `store.rs` may stand in `store_test.rs`, whose prose is that of the former.
+    let is_source = has_extension(path, "rs") && !path.ends_with("_test.rs");
     if is_source && !is_prose {
         return vec![
             ":1: must open with `//!` and a sentence: what it is, and what it is not".into(),
