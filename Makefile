@@ -19,8 +19,10 @@ NEEDS := cc:build-essential make:build-essential git:git
 IMPURE := tokio hyper hyper-util http-body-util serde serde_json clap tracing anyhow
 IMPURE_NOT_YET_USED := kube kube-client k8s-openapi rustls
 
-# How many seeded runs `make soak` makes.
+# How many seeded runs `make soak` makes, and how many `make unit`, whose build is slow to run but
+# quick to make; `make sim` makes as many as a change must pass.
 SEEDS ?= 100000
+SEEDS_OF_UNIT := 20
 
 .PHONY: help test $(STAGES) machine deps sim soak tidy deny clean
 
@@ -102,13 +104,13 @@ layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes
 	    'no runtime, no HTTP and no Kubernetes among them'
 
 unit: ## All tests: of the modules, of the documents, of the repository itself.
-	$(CARGO) test --locked
+	REMEMBER_SEEDS=$(SEEDS_OF_UNIT) $(CARGO) test --locked
 
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --test simulation
 
 soak: ## The simulation with SEEDS=n seeds, for as long as that takes.
-	SEEDS=$(SEEDS) $(CARGO) test --locked --profile sim --test simulation -- --nocapture
+	REMEMBER_SEEDS=$(SEEDS) $(CARGO) test --locked --profile sim --test simulation
 
 doc: ## The documentation of the code; a broken link is an error.
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
