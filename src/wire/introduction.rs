@@ -1,0 +1,275 @@
+//! What a node says of itself when it meets another, and whether the two belong together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use super::check::{self, count, node_id};
+use super::frame::append_body;
+use super::malformed::{Malformed, required};
+use super::message::{parse, position};
+use super::packet::SendError;
+use super::{Kind, Reason, Verdict, body, limits};
+use crate::consensus::{
+    Boot, ClusterId, Hello, Incarnation, Membership, NodeId, Position, Report, Term,
+};
+
+/// How a node introduces itself, on both sides of every connection.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Introduction {
+    /// Who it is.
+    pub id: NodeId,
+    /// Whom it believes to be talking to. An acceptor names the dialer as it introduced itself.
+    pub expects: NodeId,
+    /// Its disk.
+    pub incarnation: Incarnation,
+    /// Where clients reach it (S6 `ip` and `port`).
+    pub api: Address,
+    /// Where nodes reach it.
+    pub peer: Address,
+    /// What it is in its cluster; `None` while its disk is fresh (R13).
+    pub member: Option<Member>,
+}
+
+/// What a member of a cluster adds to its introduction.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Member {
+    /// The cluster and its voters.
+    pub membership: Membership,
+    /// Which start of its disk this is (R15).
+    pub boot: Boot,
+    /// Its durable term.
+    pub term: Term,
+    /// The end of its durable log.
+    pub durable: Position,
+}
+
+/// A host and a port, as a node advertises them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Address {
+    /// A name or an IP address: printable ASCII without spaces, at most
+    /// [`limits::HOST_BYTES_MAX`] bytes.
+    pub host: String,
+    /// The port; not 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Member {
+    /// A member that says `hello` in the cluster of `membership`.
+    pub fn new(membership: Membership, hello: &Hello) -> Self {
+        Self {
+            membership,
+            boot: hello.boot,
+            term: hello.term,
+            durable: hello.durable,
+        }
+    }
+}
+
+impl Introduction {
+    /// What the introduction says about the founding of the cluster (R13).
+    pub fn report(&self) -> Report {
+        match &self.member {
+            Some(member) => Report::Member(member.membership.clone()),
+            None => Report::Fresh(self.incarnation),
+        }
+    }
+
+    /// What the consensus core judges a member by; `None` while its disk is fresh.
+    pub fn hello(&self) -> Option<Hello> {
+        self.member.as_ref().map(|member| Hello {
+            id: self.id,
+            incarnation: self.incarnation,
+            boot: member.boot,
+            term: member.term,
+            durable: member.durable,
+        })
+    }
+
+    /// Whether this node and the one that said `theirs` belong together, as far as names tell;
+    /// either side may ask. After a `Welcome` the consensus core judges the hello
+    /// ([`Node::admit`](crate::consensus::Node::admit)) and may still refuse.
+    pub fn judge(&self, theirs: &Self) -> Verdict {
+        let refused = |reason, sentence: String| Verdict::refused(reason, &sentence);
+        if self.id == theirs.id {
+            let id = self.id;
+            let sentence = format!(
+                "both nodes say that they are node {id}, at {} and at {}; give each node its own \
+                 id, and its own address in the list of peers",
+                self.peer, theirs.peer
+            );
+            return refused(Reason::Node, sentence);
+        }
+        for (asking, answering) in [(theirs, self), (self, theirs)] {
+            if asking.expects != answering.id {
+                let sentence = format!(
+                    "node {} looked for node {} and met node {}, which is at {}; correct the \
+                     addresses in the list of peers",
+                    asking.id, asking.expects, answering.id, answering.peer
+                );
+                return refused(Reason::Node, sentence);
+            }
+        }
+        let (Some(ours), Some(their)) = (&self.member, &theirs.member) else {
+            return Verdict::Noted;
+        };
+        let (ours, their) = (&ours.membership, &their.membership);
+        if ours.cluster != their.cluster {
+            let sentence = format!(
+                "node {} belongs to cluster {:016x} and node {} to cluster {:016x}; correct the \
+                 addresses, or give the one its right data directory",
+                self.id, ours.cluster.0, theirs.id, their.cluster.0
+            );
+            return refused(Reason::Cluster, sentence);
+        }
+        if ours.voters != their.voters {
+            let sentence = format!(
+                "nodes {} and {} know different voters of the one cluster {:016x}; one of the two \
+                 data directories was damaged or made by hand",
+                self.id, theirs.id, ours.cluster.0
+            );
+            return refused(Reason::Cluster, sentence);
+        }
+        Verdict::Welcome
+    }
+
+    /// Appends the introduction as one frame.
+    pub fn append(&self, out: &mut BytesMut) -> Result<(), SendError> {
+        self.check()?;
+        append_body(Kind::Introduction, &body::Introduction::from(self), out)?;
+        Ok(())
+    }
+
+    /// Reads an introduction from the body of its frame.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        parse::<body::Introduction>("Introduction", bytes)?.try_into()
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        node_id(self.id, "Introduction.id")?;
+        node_id(self.expects, "Introduction.expects")?;
+        self.api.check("Introduction.api")?;
+        self.peer.check("Introduction.peer")?;
+        let Some(member) = &self.member else {
+            return Ok(());
+        };
+        check::voters(&member.membership.voters, "Introduction.member.voters")?;
+        if member.boot.0 == 0 {
+            return Err(Malformed::missing("Introduction.member.boot"));
+        }
+        check::term(member.term, "Introduction.member.term")?;
+        let field = "Introduction.member.durable";
+        check::position(member.durable, member.term, field)
+    }
+}
+
+impl Address {
+    fn check(&self, field: &'static str) -> Result<(), Malformed> {
+        if self.host.is_empty() {
+            return Err(Malformed::new(field, "has no host"));
+        }
+        count(self.host.len(), limits::HOST_BYTES_MAX, field)?;
+        if !self.host.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Malformed::new(field, "is not printable ASCII"));
+        }
+        if self.port == 0 {
+            return Err(Malformed::new(field, "has no port"));
+        }
+        Ok(())
+    }
+}
+
+impl From<&Address> for body::Address {
+    fn from(address: &Address) -> Self {
+        Self {
+            host: address.host.clone(),
+            port: u32::from(address.port),
+        }
+    }
+}
+
+fn address(twin: Option<body::Address>, field: &'static str) -> Result<Address, Malformed> {
+    let body::Address { host, port } = required(twin, field)?;
+    let port = u16::try_from(port)
+        .map_err(|_| Malformed::new(field, format!("has port {port}, which does not exist")))?;
+    Ok(Address { host, port })
+}
+
+impl From<&Introduction> for body::Introduction {
+    fn from(introduction: &Introduction) -> Self {
+        Self {
+            id: introduction.id.0,
+            expects: introduction.expects.0,
+            incarnation: Some(introduction.incarnation.0),
+            api: Some((&introduction.api).into()),
+            peer: Some((&introduction.peer).into()),
+            member: introduction.member.as_ref().map(body::Member::from),
+        }
+    }
+}
+
+impl TryFrom<body::Introduction> for Introduction {
+    type Error = Malformed;
+
+    fn try_from(twin: body::Introduction) -> Result<Self, Malformed> {
+        let introduction = Self {
+            id: NodeId(twin.id),
+            expects: NodeId(twin.expects),
+            incarnation: Incarnation(required(twin.incarnation, "Introduction.incarnation")?),
+            api: address(twin.api, "Introduction.api")?,
+            peer: address(twin.peer, "Introduction.peer")?,
+            member: twin.member.map(Member::try_from).transpose()?,
+        };
+        introduction.check()?;
+        Ok(introduction)
+    }
+}
+
+impl From<&Member> for body::Member {
+    fn from(member: &Member) -> Self {
+        let voter = |(id, incarnation): (&NodeId, &Incarnation)| body::Voter {
+            id: id.0,
+            incarnation: Some(incarnation.0),
+        };
+        Self {
+            cluster: Some(member.membership.cluster.0),
+            voters: member.membership.voters.iter().map(voter).collect(),
+            boot: member.boot.0,
+            term: member.term.0,
+            durable: Some(member.durable.into()),
+        }
+    }
+}
+
+impl TryFrom<body::Member> for Member {
+    type Error = Malformed;
+
+    fn try_from(twin: body::Member) -> Result<Self, Malformed> {
+        let field = "Introduction.member.voters";
+        let mut voters = BTreeMap::new();
+        for body::Voter { id, incarnation } in twin.voters {
+            let incarnation = Incarnation(required(incarnation, field)?);
+            if voters.insert(NodeId(id), incarnation).is_some() {
+                return Err(Malformed::new(field, format!("name node {id} twice")));
+            }
+        }
+        let cluster = ClusterId(required(twin.cluster, "Introduction.member.cluster")?);
+        Ok(Self {
+            membership: Membership { cluster, voters },
+            boot: Boot(twin.boot),
+            term: Term(twin.term),
+            durable: position(twin.durable, "Introduction.member.durable")?,
+        })
+    }
+}

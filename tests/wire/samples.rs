@@ -1,0 +1,235 @@
+//! One of everything that nodes say, with every field set.
+
+use bytes::{Bytes, BytesMut};
+use remember::consensus::{
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boot, ClusterId, Entry, Forward,
+    ForwardReply, Incarnation, Index, Membership, Message, NodeId, Payload, Position, Refusal,
+    Term, Verdict as Vote, VoteReply, VoteRequest,
+};
+use remember::wire::{Address, Delivery, Introduction, Member, Packet, Snapshot};
+
+/// The seventh term of the first epoch (R14).
+pub(crate) const TERM: Term = Term((1 << 32) + 7);
+
+pub(crate) fn at(term: u64, index: u64) -> Position {
+    Position {
+        term: Term((1 << 32) + term),
+        index: Index(index),
+    }
+}
+
+pub(crate) fn entry(term: u64, index: u64, command: Option<&'static [u8]>) -> Entry {
+    Entry {
+        term: Term((1 << 32) + term),
+        index: Index(index),
+        payload: command.map_or(Payload::Noop, |command| {
+            Payload::Command(Bytes::from_static(command))
+        }),
+    }
+}
+
+pub(crate) fn append() -> Append {
+    Append {
+        term: TERM,
+        prev: at(6, 41),
+        entries: vec![
+            entry(6, 42, Some(b"put colour blue")),
+            entry(7, 43, None),
+            entry(7, 44, Some(b"delete colour")),
+        ],
+        commit: Index(43),
+    }
+}
+
+/// One of every message and answer, by the name of its golden file.
+pub(crate) fn messages() -> Vec<(&'static str, Message)> {
+    [elections(), log(), clients()].concat()
+}
+
+fn elections() -> Vec<(&'static str, Message)> {
+    let request = |ballot, round| {
+        Message::VoteRequest(VoteRequest {
+            ballot,
+            term: TERM,
+            last: at(6, 41),
+            round,
+        })
+    };
+    let reply = |ballot, verdict| {
+        Message::VoteReply(VoteReply {
+            ballot,
+            round: 3,
+            term: TERM,
+            verdict,
+        })
+    };
+    vec![
+        ("vote-request-pre", request(Ballot::Pre, 2)),
+        ("vote-request-real", request(Ballot::Real, 3)),
+        ("vote-reply-granted", reply(Ballot::Real, Vote::Granted)),
+        ("vote-reply-held", reply(Ballot::Pre, Vote::Held)),
+        ("timeout-now", Message::TimeoutNow { term: TERM }),
+    ]
+}
+
+fn log() -> Vec<(&'static str, Message)> {
+    let empty = Append {
+        entries: Vec::new(),
+        ..append()
+    };
+    let reply = |outcome| {
+        Message::AppendReply(AppendReply {
+            term: TERM,
+            outcome,
+        })
+    };
+    let matched = AppendOutcome::Matched(Index(44));
+    let conflict = AppendOutcome::Conflict {
+        rejected: Index(41),
+        hint: at(5, 39),
+    };
+    let heard = BeatReply {
+        term: TERM,
+        round: 1000,
+    };
+    vec![
+        ("append", Message::Append(append())),
+        ("append-empty", Message::Append(empty)),
+        ("append-reply-matched", reply(matched)),
+        ("append-reply-conflict", reply(conflict)),
+        ("beat", Message::Beat(beat())),
+        ("beat-reply", Message::BeatReply(heard)),
+    ]
+}
+
+fn clients() -> Vec<(&'static str, Message)> {
+    let reply = |outcome| {
+        Message::ForwardReply(ForwardReply {
+            batch: 11,
+            term: TERM,
+            outcome,
+        })
+    };
+    let request = 17;
+    let term = TERM;
+    let read = |index| Message::ReadReply {
+        request,
+        term,
+        index,
+    };
+    vec![
+        ("forward", Message::Forward(forward())),
+        ("forward-reply-taken", reply(Ok(at(7, 45)))),
+        ("forward-reply-refused", reply(Err(Refusal::HandingOver))),
+        ("read-request", Message::ReadRequest { request, term }),
+        ("read-reply", read(Some(Index(44)))),
+        ("read-reply-none", read(None)),
+    ]
+}
+
+pub(crate) fn beat() -> Beat {
+    Beat {
+        term: TERM,
+        round: 1000,
+        commit: Index(43),
+        tickets: 3,
+        alive: vec![NodeId(1), NodeId(2), NodeId(5)],
+    }
+}
+
+pub(crate) fn forward() -> Forward {
+    Forward {
+        batch: 11,
+        term: TERM,
+        commands: vec![
+            Bytes::from_static(b"put colour red"),
+            Bytes::from_static(b"put shape round"),
+        ],
+    }
+}
+
+/// One of every part of a snapshot's transfer.
+pub(crate) fn snapshots() -> Vec<(&'static str, Snapshot)> {
+    let position = at(6, 40);
+    vec![
+        (
+            "snapshot-begin",
+            Snapshot::Begin {
+                term: TERM,
+                position,
+                total_bytes: 300_000,
+            },
+        ),
+        (
+            "snapshot-chunk",
+            Snapshot::Chunk {
+                offset: 262_144,
+                data: Bytes::from_static(b"state"),
+            },
+        ),
+        (
+            "snapshot-end",
+            Snapshot::End {
+                checksum: 0x1234_abcd,
+            },
+        ),
+        (
+            "snapshot-ack",
+            Snapshot::Ack {
+                position,
+                received: 300_000,
+                delivery: Delivery::Whole,
+            },
+        ),
+    ]
+}
+
+/// One of everything that a link carries.
+pub(crate) fn packets() -> Vec<(&'static str, Packet)> {
+    let messages = messages().into_iter();
+    let snapshots = snapshots().into_iter();
+    messages
+        .map(|(name, message)| (name, Packet::Message(message)))
+        .chain(snapshots.map(|(name, snapshot)| (name, Packet::Snapshot(snapshot))))
+        .collect()
+}
+
+/// Everything that a link carries, as one stream.
+pub(crate) fn stream() -> Vec<u8> {
+    let mut out = BytesMut::new();
+    for (_, packet) in packets() {
+        packet.append(&mut out).unwrap();
+    }
+    out.to_vec()
+}
+
+pub(crate) fn fresh(id: u64, expects: u64) -> Introduction {
+    let address = |base| Address {
+        host: String::from("127.0.0.1"),
+        port: base + u16::try_from(id).unwrap(),
+    };
+    Introduction {
+        id: NodeId(id),
+        expects: NodeId(expects),
+        incarnation: Incarnation(0x0123_4567_89ab_cd00 + id),
+        api: address(8000),
+        peer: address(8100),
+        member: None,
+    }
+}
+
+pub(crate) fn member(id: u64, expects: u64) -> Introduction {
+    let voter = |id| (NodeId(id), fresh(id, expects).incarnation);
+    Introduction {
+        member: Some(Member {
+            membership: Membership {
+                cluster: ClusterId(0xfeed_beef_0000_0001),
+                voters: (1..=5).map(voter).collect(),
+            },
+            boot: Boot(4),
+            term: TERM,
+            durable: at(6, 41),
+        }),
+        ..fresh(id, expects)
+    }
+}
