@@ -125,6 +125,7 @@ impl Opening {
 #[derive(Debug)]
 pub struct Dialer {
     opening: Opening,
+    ours: Introduction,
     theirs: Option<Introduction>,
 }
 
@@ -135,7 +136,8 @@ pub struct Answer {
     pub version: u16,
     /// Who answered; `None` if it refused before it understood who asked.
     pub theirs: Option<Introduction>,
-    /// Whether the link is up. After a `Welcome` there is always somebody in `theirs`.
+    /// Whether the link is up: the other side's word and, unless that is a refusal, this side's
+    /// own judgement. After a `Welcome` there is always somebody in `theirs`.
     pub verdict: Verdict,
 }
 
@@ -147,6 +149,7 @@ impl Dialer {
         ours.append(out).inspect_err(|_| out.truncate(start))?;
         Ok(Self {
             opening: Opening::new(),
+            ours: ours.clone(),
             theirs: None,
         })
     }
@@ -156,8 +159,8 @@ impl Dialer {
         self.opening.decoder.space()
     }
 
-    /// The answer, once it is whole. The dialer still asks `ours.judge(theirs)` for itself: the
-    /// other side's welcome does not prove that it is the expected node.
+    /// The answer, once it is whole. What is left is the core's own word
+    /// ([`Node::admit`](crate::consensus::Node::admit)) on who answered.
     pub fn answer(&mut self) -> Result<Option<Answer>, HandshakeError> {
         while let Some(frame) = self.opening.frame()? {
             if self.theirs.is_none() && frame.kind != Kind::Verdict {
@@ -178,11 +181,18 @@ impl Dialer {
         let verdict = Verdict::decode(frame.body)
             .map_err(|malformed| self.opening.body(offset, kind, malformed))?;
         let theirs = self.theirs.take();
-        if theirs.is_none() && !matches!(verdict, Verdict::Refused { .. }) {
-            let due = Kind::Introduction;
-            let order = HandshakeError::Order { offset, kind, due };
-            return Err(self.opening.fail(order));
-        }
+        let verdict = match (&theirs, verdict) {
+            (_, refused @ Verdict::Refused { .. }) => refused,
+            (Some(theirs), verdict) => match self.ours.judge(theirs) {
+                Verdict::Welcome => verdict,
+                ours => ours,
+            },
+            (None, _) => {
+                let due = Kind::Introduction;
+                let order = HandshakeError::Order { offset, kind, due };
+                return Err(self.opening.fail(order));
+            }
+        };
         Ok(Answer {
             version: self.opening.version.unwrap_or(Versions::OURS.max),
             theirs,

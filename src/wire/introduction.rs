@@ -78,6 +78,15 @@ impl Member {
 }
 
 impl Introduction {
+    /// The same introduction, made to `peer`.
+    #[must_use]
+    pub fn to(&self, peer: NodeId) -> Self {
+        Self {
+            expects: peer,
+            ..self.clone()
+        }
+    }
+
     /// What the introduction says about the founding of the cluster (R13).
     pub fn report(&self) -> Report {
         match &self.member {

@@ -16,7 +16,7 @@
 //! from a stranger's; `frame` is the header around each body and `decoder` finds frames in a
 //! stream; [`Introduction`] is what a node says of itself, and [`Verdict`] what it is told in
 //! return; [`Dialer`] and [`Acceptor`] are the two sides of the handshake, and [`Inbound`] the link
-//! behind it; [`Packet`] is what a frame carries. `body` holds the encoded twins of those values;
+//! behind it; [`Packet`] is what a frame carries; [`Transfer`] follows an incoming snapshot. `body` holds the encoded twins of those values;
 //! `message` turns messages into their twins and back, `check` says what makes a message well
 //! formed. Whatever [`Inbound::packet`] returns has passed that check, so the consensus core
 //! relies on it.
@@ -45,6 +45,7 @@ mod message;
 mod packet;
 mod preamble;
 mod snapshot;
+mod transfer;
 mod verdict;
 
 pub use check::check;
@@ -57,4 +58,5 @@ pub use malformed::Malformed;
 pub use packet::{Packet, SendError};
 pub use preamble::{MAGIC, PREAMBLE_BYTES, PreambleError, Versions};
 pub use snapshot::{Delivery, Snapshot};
+pub use transfer::{Transfer, TransferError};
 pub use verdict::{Reason, Verdict};

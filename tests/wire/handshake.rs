@@ -109,9 +109,23 @@ fn the_wrong_node_is_told_so() {
              addresses in the list of peers"
         )
     );
+
     // The dialer comes to the same by itself, should the acceptor not see it.
-    let theirs = answer.theirs.unwrap();
-    assert_eq!(member(1, 3).judge(&theirs), answer.verdict);
+    let mut out = BytesMut::new();
+    let blind = Acceptor::default();
+    blind
+        .answer(&member(2, 1), &Verdict::Welcome, &mut out)
+        .unwrap();
+    let mut dialer = Dialer::new(&member(1, 3), &mut BytesMut::new()).unwrap();
+    dialer.space().extend_from_slice(&out);
+    assert_eq!(dialer.answer(), Ok(Some(answer)));
+}
+
+#[test]
+fn an_introduction_is_made_to_somebody() {
+    assert_eq!(member(1, 2).to(NodeId(3)), member(1, 3));
+    let answer = meet(&fresh(1, 2), &member(2, 9).to(NodeId(1)), 1000);
+    assert_eq!(answer.verdict, Verdict::Noted);
 }
 
 #[test]

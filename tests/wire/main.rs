@@ -18,3 +18,4 @@ mod random;
 mod round_trip;
 mod samples;
 mod stream;
+mod transfer;
