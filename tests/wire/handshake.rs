@@ -399,7 +399,7 @@ fn an_introduction_is_checked_where_it_leaves() {
             other => panic!("{other:?}"),
         }
     };
-    let cases: [(&str, Change); 9] = [
+    let cases: [(&str, Change); 11] = [
         ("Introduction.id is or has node 0; ids begin with 1", |i| {
             i.id = NodeId(0);
         }),
@@ -419,6 +419,18 @@ fn an_introduction_is_checked_where_it_leaves() {
         ("Introduction.member.boot is missing", |i| {
             i.member.as_mut().unwrap().boot = Boot(0);
         }),
+        (
+            "Introduction.member.term is 9223372036854775808, at most 9223372036854775807 is \
+             allowed",
+            |i| i.member.as_mut().unwrap().term.0 = 1 << 63,
+        ),
+        (
+            "Introduction.member.voters is or has node 0; ids begin with 1",
+            |i| {
+                let voters = &mut i.member.as_mut().unwrap().membership.voters;
+                voters.insert(NodeId(0), Incarnation(1));
+            },
+        ),
         ("Introduction.member.voters is missing", |i| {
             i.member.as_mut().unwrap().membership.voters.clear();
         }),

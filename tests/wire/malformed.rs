@@ -3,10 +3,12 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use remember::consensus::{
-    AppendOutcome, AppendReply, ConfigError, ForwardReply, Index, Message, NodeId, Payload,
-    Position, Term,
+    AppendOutcome, AppendReply, Beat, BeatReply, ConfigError, ForwardReply, Index, Message, NodeId,
+    Payload, Position, Refusal, Term,
 };
-use remember::wire::{Decoder, Frame, Kind, Malformed, Packet, Phase, SendError, check, limits};
+use remember::wire::{
+    Decoder, Delivery, Frame, Kind, Malformed, Packet, Phase, SendError, Snapshot, check, limits,
+};
 
 use crate::samples::{self, append, at, beat, entry, forward};
 
@@ -117,7 +119,7 @@ fn appends() {
 
 #[test]
 fn beats() {
-    let told = |change: &dyn Fn(&mut remember::consensus::Beat)| {
+    let told = |change: &dyn Fn(&mut Beat)| {
         let mut beat = beat();
         change(&mut beat);
         told(Message::Beat(beat))
@@ -196,6 +198,143 @@ fn answers_and_requests() {
         told(Message::ReadRequest { request, term }),
         "ReadRequest.term is missing"
     );
+}
+
+/// Each message has one part beyond its limit, and the error names it.
+fn each_is_named<const N: usize>(cases: [(&str, Message); N]) {
+    for (field, message) in cases {
+        let malformed = check(&message).expect_err(field);
+        assert_eq!(malformed.field, field, "{message:?}");
+    }
+}
+
+#[test]
+fn replies_have_their_limits() {
+    let huge = Term(Term::MAX.0 + 1);
+    let far = Index(limits::INDEX_MAX + 1);
+    let term = samples::TERM;
+    let beyond = Position { term, index: far };
+    let later = at(8, 40);
+    let half = at(6, 0);
+    let reply = |term, outcome| Message::AppendReply(AppendReply { term, outcome });
+    let refused = |rejected, hint| AppendOutcome::Conflict { rejected, hint };
+    let matched = AppendOutcome::Matched;
+    let taken = |term, outcome| {
+        Message::ForwardReply(ForwardReply {
+            batch: 1,
+            term,
+            outcome,
+        })
+    };
+    let rejected = "AppendReply.conflict.rejected";
+    let hint = "AppendReply.conflict.hint";
+    each_is_named([
+        ("AppendReply.term", reply(huge, matched(Index(1)))),
+        ("AppendReply.matched", reply(term, matched(far))),
+        (rejected, reply(term, refused(far, at(5, 1)))),
+        (hint, reply(term, refused(Index(41), later))),
+        (hint, reply(term, refused(Index(41), half))),
+        (hint, reply(term, refused(Index(41), beyond))),
+        ("ForwardReply.term", taken(huge, Err(Refusal::Busy))),
+        ("ForwardReply.first", taken(term, Ok(later))),
+        ("ForwardReply.first", taken(term, Ok(beyond))),
+    ]);
+}
+
+#[test]
+fn numbers_have_their_limits() {
+    let huge = Term(Term::MAX.0 + 1);
+    let far = Index(limits::INDEX_MAX + 1);
+    let request = 1;
+    let read = |term, index| Message::ReadReply {
+        request,
+        term,
+        index,
+    };
+    let ask = |term| Message::ReadRequest { request, term };
+    let heard = |term, round| Message::BeatReply(BeatReply { term, round });
+    let beat = |change: fn(&mut Beat)| {
+        let mut beat = beat();
+        change(&mut beat);
+        Message::Beat(beat)
+    };
+    let stranger = NodeId(limits::NODE_ID_MAX + 1);
+    let alive = Message::Beat(Beat {
+        alive: vec![stranger],
+        ..self::beat()
+    });
+    each_is_named([
+        ("ReadReply.term", read(huge, None)),
+        ("ReadReply.index", read(samples::TERM, Some(far))),
+        ("ReadRequest.term", ask(huge)),
+        ("TimeoutNow.term", Message::TimeoutNow { term: huge }),
+        ("TimeoutNow.term", Message::TimeoutNow { term: Term(0) }),
+        ("BeatReply.term", heard(huge, 1)),
+        ("Beat.term", beat(|beat| beat.term.0 = 1 << 63)),
+        ("Beat.commit", beat(|beat| beat.commit.0 = 1 << 63)),
+        ("Beat.alive", alive),
+    ]);
+}
+
+#[test]
+fn votes_have_their_limits() {
+    for (name, message) in samples::messages() {
+        let (field, message) = match message {
+            Message::VoteReply(mut reply) => {
+                reply.term.0 = 1 << 63;
+                ("VoteReply.term", Message::VoteReply(reply))
+            }
+            Message::VoteRequest(mut request) => {
+                request.term.0 = 1 << 63;
+                ("VoteRequest.term", Message::VoteRequest(request))
+            }
+            _ => continue,
+        };
+        assert_eq!(check(&message).expect_err(name).field, field);
+    }
+}
+
+#[test]
+fn snapshots_have_their_limits() {
+    let term = samples::TERM;
+    let far = limits::INDEX_MAX + 1;
+    let begin = |term, position, total_bytes| Snapshot::Begin {
+        term,
+        position,
+        total_bytes,
+    };
+    let chunk = |offset, length| Snapshot::Chunk {
+        offset,
+        data: Bytes::from(vec![1; length]),
+    };
+    let ack = |position, received| Snapshot::Ack {
+        position,
+        received,
+        delivery: Delivery::Coming,
+    };
+    let cases = [
+        ("SnapshotBegin.term", begin(Term(0), at(6, 40), 1)),
+        ("SnapshotBegin.position", begin(term, at(8, 40), 1)),
+        ("SnapshotBegin.position", begin(term, Position::START, 1)),
+        ("SnapshotBegin.total_bytes", begin(term, at(6, 40), far)),
+        ("SnapshotChunk.offset", chunk(far, 1)),
+        ("SnapshotChunk.data", chunk(0, 0)),
+        ("SnapshotChunk.data", chunk(0, limits::CHUNK_BYTES_MAX + 1)),
+        ("SnapshotAck.position", ack(Position::START, 1)),
+        ("SnapshotAck.received", ack(at(6, 40), far)),
+    ];
+    for (field, snapshot) in cases {
+        let mut out = BytesMut::new();
+        match Packet::Snapshot(snapshot).append(&mut out) {
+            Err(SendError::Malformed(malformed)) => assert_eq!(malformed.field, field),
+            other => panic!("{field}: {other:?}"),
+        }
+        assert!(out.is_empty());
+    }
+    let largest = Packet::Snapshot(chunk(limits::INDEX_MAX, limits::CHUNK_BYTES_MAX));
+    let mut out = BytesMut::new();
+    largest.append(&mut out).unwrap();
+    assert_eq!(decode(Kind::SnapshotChunk, &out[16..]), Ok(largest));
 }
 
 fn decode(kind: Kind, body: &[u8]) -> Result<Packet, Malformed> {
