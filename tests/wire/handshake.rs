@@ -204,6 +204,13 @@ fn a_sentence_is_made_to_fit() {
     assert_eq!(Verdict::decode(body), Ok(verdict));
 }
 
+#[test]
+fn reasons_of_later_versions_are_read() {
+    let body = [8, 3, 16, 200, 1, 26, 5].into_iter().chain(*b"later");
+    let verdict = Verdict::decode(body.collect());
+    assert_eq!(verdict, Ok(Verdict::refused(Reason::Other, "later")));
+}
+
 fn first_bytes(bytes: &[u8]) -> HandshakeError {
     let mut acceptor = Acceptor::default();
     acceptor.space().extend_from_slice(bytes);
