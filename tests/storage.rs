@@ -2,3 +2,22 @@
 
 #[path = "support/sim_disk.rs"]
 mod sim_disk;
+
+#[path = "storage/crash.rs"]
+mod crash;
+#[path = "storage/damage.rs"]
+mod damage;
+#[path = "storage/data_dir.rs"]
+mod data_dir;
+#[path = "storage/files.rs"]
+mod files;
+#[path = "storage/full.rs"]
+mod full;
+#[path = "storage/golden.rs"]
+mod golden;
+#[path = "storage/journal.rs"]
+mod journal;
+#[path = "storage/model.rs"]
+mod model;
+#[path = "storage/snapshots.rs"]
+mod snapshots;

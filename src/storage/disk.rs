@@ -9,13 +9,16 @@
 //! in units of [`SECTOR_BYTES`]. A created, renamed or removed name survives only after
 //! [`Disk::sync_dir`] returned. After a failed sync nothing unsynced is promised, ever (R23).
 
+use std::fmt;
 use std::io;
 
 /// What a disk writes as one: after a crash a sector holds its old or its new content.
-pub const SECTOR_BYTES: u64 = 512;
+pub const SECTOR_BYTES: u64 = SECTOR as u64;
+/// The same, as the length of a slice.
+pub(super) const SECTOR: usize = 512;
 
 /// A directory without subdirectories; a cheap handle, whose clones mean the same directory.
-pub trait Disk: Clone + Send + 'static {
+pub trait Disk: Clone + fmt::Debug + Send + 'static {
     /// An open file of it.
     type File: DiskFile;
 
@@ -39,7 +42,7 @@ pub trait Disk: Clone + Send + 'static {
 }
 
 /// An open file.
-pub trait DiskFile: Send + 'static {
+pub trait DiskFile: fmt::Debug + Send + 'static {
     /// Its length, in bytes.
     fn length(&self) -> io::Result<u64>;
 
@@ -54,7 +57,7 @@ pub trait DiskFile: Send + 'static {
 }
 
 /// Whether an error says that there is no room: the one error that may go away by itself.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
@@ -62,7 +65,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// Writes zeroes from `from` up to `to`, in pieces.
-pub(crate) fn fill_zeroes(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
+pub(super) fn fill_zeroes(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
     static PIECE: [u8; 64 << 10] = [0; 64 << 10];
     let mut offset = from;
     while offset < to {

@@ -145,7 +145,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: an I/O error of `file`, tried as `action`.
-    pub(crate) fn io(action: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(action: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self + use<> {
         let file = file.to_owned();
         move |source| Self::Io {
             action,
@@ -155,7 +155,7 @@ impl Error {
     }
 
     /// What was durable is damaged.
-    pub(crate) fn rotten(file: &str, offset: u64, what: &'static str) -> Self {
+    pub(super) fn rotten(file: &str, offset: u64, what: &'static str) -> Self {
         Self::Rotten {
             file: file.to_owned(),
             offset,
@@ -164,7 +164,7 @@ impl Error {
     }
 
     /// A membership that this disk cannot take.
-    pub(crate) fn membership(id: NodeId, incarnation: Incarnation, what: &'static str) -> Self {
+    pub(super) fn membership(id: NodeId, incarnation: Incarnation, what: &'static str) -> Self {
         Self::Membership {
             id,
             incarnation: incarnation.0,

@@ -68,12 +68,12 @@ pub struct Exercised {
 }
 
 /// A simulated disk with one directory; see the module.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct State {
     random: u64,
     inodes: BTreeMap<u64, Inode>,
@@ -91,7 +91,7 @@ struct State {
     exercised: Exercised,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inode {
     cache: Vec<u8>,
     platter: Vec<u8>,
@@ -100,7 +100,7 @@ struct Inode {
     open: usize,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum NameChange {
     Create { name: String, inode: u64 },
     Rename { from: String, to: String },
@@ -108,6 +108,7 @@ enum NameChange {
 }
 
 /// An open file of a [`SimDisk`].
+#[derive(Debug)]
 pub struct SimFile {
     disk: SimDisk,
     inode: u64,

@@ -1,0 +1,257 @@
+//! One snapshot file: an opaque stream of state with the position it covers, format version 1.
+//!
+//! The same bytes lie on disk and travel to followers, so nothing in them names a node or a disk.
+//! Integers are little-endian, CRCs are CRC-32C.
+//!
+//! ```text
+//!   header   8 magic "rmbr-snp"   4 version   4 zero   8 term   8 index   4 CRC of all before
+//!   chunk    4 length n, 1 to 65,536   4 CRC   n state            any number of them
+//!   end      4 zero                    4 CRC   8 bytes of state   4 CRC of all the state
+//! ```
+//!
+//! The CRC of a chunk covers its length and state and continues the CRC before it, the header's
+//! first; the one of the end covers the two sums. Chunks can neither be swapped nor left out.
+
+use std::io::{self, Read};
+
+use super::layout::Fields;
+use super::{DiskFile, Error};
+use crate::consensus::{Index, Position, Term};
+
+/// The version of the format.
+pub(super) const VERSION: u32 = 1;
+/// Bytes before the first chunk.
+pub(super) const HEADER_BYTES: usize = 36;
+/// Bytes before the state of a chunk.
+pub(super) const CHUNK_HEADER_BYTES: usize = 8;
+/// The most state in one chunk.
+pub(super) const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Bytes of the end.
+const END_BYTES: usize = 20;
+
+const MAGIC: &[u8; 8] = b"rmbr-snp";
+
+/// The header's bytes and its CRC, where the chain begins.
+pub(super) fn encode_header(position: Position) -> ([u8; HEADER_BYTES], u32) {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[0..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[16..24].copy_from_slice(&position.term.0.to_le_bytes());
+    bytes[24..32].copy_from_slice(&position.index.0.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..32]);
+    bytes[32..].copy_from_slice(&crc.to_le_bytes());
+    (bytes, crc)
+}
+
+/// Fills in the header of a chunk, whose state stands behind room for it; returns the chain.
+pub(super) fn seal_chunk(chunk: &mut [u8], chain: u32) -> u32 {
+    let length = u32::try_from(chunk.len() - CHUNK_HEADER_BYTES).unwrap_or(u32::MAX);
+    chunk[..4].copy_from_slice(&length.to_le_bytes());
+    let crc = chunk_crc(chain, length, &chunk[CHUNK_HEADER_BYTES..]);
+    chunk[4..8].copy_from_slice(&crc.to_le_bytes());
+    crc
+}
+
+/// The end of a snapshot.
+pub(super) fn encode_end(state: StateSum, chain: u32) -> [u8; END_BYTES] {
+    let mut bytes = [0; END_BYTES];
+    bytes[8..16].copy_from_slice(&state.bytes.to_le_bytes());
+    bytes[16..20].copy_from_slice(&state.crc.to_le_bytes());
+    let crc = chunk_crc(chain, 0, &bytes[8..20]);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn chunk_crc(chain: u32, length: u32, content: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(chain, &length.to_le_bytes()), content)
+}
+
+/// What all the state so far sums up to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct StateSum {
+    pub(super) bytes: u64,
+    pub(super) crc: u32,
+}
+
+impl StateSum {
+    pub(super) fn add(&mut self, state: &[u8]) {
+        self.bytes += state.len() as u64;
+        self.crc = crc32c::crc32c_append(self.crc, state);
+    }
+}
+
+/// A snapshot that was published or received, opened. It stays readable if a newer one replaces it.
+#[derive(Debug)]
+pub struct Snapshot<F> {
+    file: F,
+    name: String,
+    position: Position,
+    bytes: u64,
+    chain: u32,
+}
+
+impl<F: DiskFile> Snapshot<F> {
+    /// Reads the header.
+    pub(super) fn open(file: F, name: &str) -> Result<Self, Error> {
+        let bytes = file.length().map_err(Error::io("open", name))?;
+        if bytes < (HEADER_BYTES + END_BYTES) as u64 {
+            return Err(Error::rotten(name, bytes, "the snapshot is cut off"));
+        }
+        let mut header = [0; HEADER_BYTES];
+        file.read_at(&mut header, 0)
+            .map_err(Error::io("read", name))?;
+        let damaged = || Error::rotten(name, 0, "the header of the snapshot is damaged");
+        let mut fields = Fields(&header[8..]);
+        let mut field = || fields.u64().ok_or_else(damaged);
+        let version = field()?;
+        let position = Position {
+            term: Term(field()?),
+            index: Index(field()?),
+        };
+        let (encoded, chain) = encode_header(position);
+        if encoded != header {
+            let intact = Fields(&header[32..]).u32() == Some(crc32c::crc32c(&header[..32]));
+            return match u32::try_from(version) {
+                Ok(found) if found != VERSION && intact && header.starts_with(MAGIC) => {
+                    Err(Error::OtherFormat {
+                        file: name.to_owned(),
+                        found,
+                        supported: VERSION,
+                    })
+                }
+                _ => Err(damaged()),
+            };
+        }
+        Ok(Self {
+            file,
+            name: name.to_owned(),
+            position,
+            bytes,
+            chain,
+        })
+    }
+
+    /// The last entry that it covers.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The length of the file, which is what a follower is sent, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills `buffer` with bytes of the file from `offset`, as they are: the receiver verifies
+    /// them.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
+        (self.file.read_at(buffer, offset)).map_err(Error::io("read", &self.name))
+    }
+
+    /// The state from its beginning, verified on the way.
+    pub fn state(&self) -> StateReader<'_, F> {
+        StateReader {
+            snapshot: self,
+            offset: HEADER_BYTES as u64,
+            chain: self.chain,
+            sum: StateSum::default(),
+            chunk: Vec::new(),
+            taken: 0,
+            ended: false,
+        }
+    }
+
+    /// Reads all of it, to know that it is whole.
+    pub(super) fn verify(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        while !state.ended {
+            state.next_chunk()?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the state of a [`Snapshot`]. Only a reader that has said `Ok(0)` has given all of it, and
+/// all of it is good; damage is an [`io::ErrorKind::InvalidData`] that carries
+/// [`Error::Rotten`]. Never restore from a part.
+#[derive(Debug)]
+pub struct StateReader<'a, F> {
+    snapshot: &'a Snapshot<F>,
+    offset: u64,
+    chain: u32,
+    sum: StateSum,
+    chunk: Vec<u8>,
+    taken: usize,
+    ended: bool,
+}
+
+impl<F: DiskFile> StateReader<'_, F> {
+    /// Reads the next chunk, or the end.
+    fn next_chunk(&mut self) -> Result<(), Error> {
+        let mut header = [0; CHUNK_HEADER_BYTES];
+        self.fill(&mut header)?;
+        let mut fields = Fields(&header);
+        let (length, crc) = (fields.u32().unwrap_or(0), fields.u32().unwrap_or(0));
+        if length as usize > CHUNK_BYTES_MAX {
+            return Err(self.rotten("a chunk of the snapshot is too long"));
+        }
+        if length == 0 {
+            return self.check_end(crc);
+        }
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.resize(length as usize, 0);
+        self.taken = 0;
+        self.fill(&mut chunk)?;
+        if chunk_crc(self.chain, length, &chunk) != crc {
+            return Err(self.rotten("a chunk of the snapshot does not match its checksum"));
+        }
+        self.chain = crc;
+        self.sum.add(&chunk);
+        self.chunk = chunk;
+        Ok(())
+    }
+
+    fn check_end(&mut self, crc: u32) -> Result<(), Error> {
+        let mut sums = [0; END_BYTES - CHUNK_HEADER_BYTES];
+        self.fill(&mut sums)?;
+        let expected = encode_end(self.sum, self.chain);
+        if chunk_crc(self.chain, 0, &sums) != crc || expected[CHUNK_HEADER_BYTES..] != sums {
+            return Err(self.rotten("the snapshot does not match the sums at its end"));
+        }
+        if self.offset != self.snapshot.bytes {
+            return Err(self.rotten("the snapshot goes on behind its end"));
+        }
+        self.chunk.clear();
+        self.taken = 0;
+        self.ended = true;
+        Ok(())
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
+        if self.snapshot.bytes - self.offset < buffer.len() as u64 {
+            return Err(self.rotten("the snapshot is cut off"));
+        }
+        self.snapshot.read_at(buffer, self.offset)?;
+        self.offset += buffer.len() as u64;
+        Ok(())
+    }
+
+    fn rotten(&self, what: &'static str) -> Error {
+        Error::rotten(&self.snapshot.name, self.offset, what)
+    }
+}
+
+impl<F: DiskFile> Read for StateReader<'_, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.taken == self.chunk.len() && !self.ended && !buffer.is_empty() {
+            // A reader that failed stays failed: the chunk that did not pass is never given out.
+            self.next_chunk().map_err(|error| match error {
+                Error::Io { .. } => io::Error::other(error),
+                damage => io::Error::new(io::ErrorKind::InvalidData, damage),
+            })?;
+        }
+        let count = buffer.len().min(self.chunk.len() - self.taken);
+        buffer[..count].copy_from_slice(&self.chunk[self.taken..self.taken + count]);
+        self.taken += count;
+        Ok(count)
+    }
+}
