@@ -159,6 +159,14 @@ pub(super) struct BeatReply {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Commit {
+    #[prost(uint64, tag = "1")]
+    pub(super) term: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) commit: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct TimeoutNow {
     #[prost(uint64, tag = "1")]
     pub(super) term: u64,

@@ -30,6 +30,10 @@ pub fn check(message: &Message) -> Result<(), Malformed> {
         Message::AppendReply(reply) => append_reply(reply),
         Message::Beat(beat) => heartbeat(beat),
         Message::BeatReply(reply) => term(reply.term, "BeatReply.term"),
+        Message::Commit { term, commit } => {
+            led_term(*term, "Commit.term")?;
+            index(*commit, "Commit.commit")
+        }
         Message::TimeoutNow { term } => led_term(*term, "TimeoutNow.term"),
         Message::Forward(forward) => forwarded(forward),
         Message::ForwardReply(reply) => forward_reply(reply),

@@ -52,6 +52,8 @@ pub enum Kind {
     ReadRequest = 25,
     /// [`consensus::Message::ReadReply`](crate::consensus::Message::ReadReply)
     ReadReply = 26,
+    /// [`consensus::Message::Commit`](crate::consensus::Message::Commit)
+    Commit = 27,
     /// [`Snapshot::Begin`](super::Snapshot::Begin)
     SnapshotBegin = 32,
     /// [`Snapshot::Chunk`](super::Snapshot::Chunk)
@@ -82,7 +84,7 @@ impl fmt::Display for Phase {
 
 impl Kind {
     /// Every kind of this wire version.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Introduction,
         Self::Verdict,
         Self::VoteRequest,
@@ -96,6 +98,7 @@ impl Kind {
         Self::ForwardReply,
         Self::ReadRequest,
         Self::ReadReply,
+        Self::Commit,
         Self::SnapshotBegin,
         Self::SnapshotChunk,
         Self::SnapshotEnd,

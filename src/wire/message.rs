@@ -40,6 +40,10 @@ fn encode(message: &Message, out: &mut BytesMut) -> Result<(), TooLarge> {
         Message::BeatReply(reply) => {
             append_body(Kind::BeatReply, &body::BeatReply::from(reply), out)
         }
+        &Message::Commit { term, commit } => {
+            let (term, commit) = (term.0, commit.0);
+            append_body(Kind::Commit, &body::Commit { term, commit }, out)
+        }
         Message::TimeoutNow { term } => {
             append_body(Kind::TimeoutNow, &body::TimeoutNow { term: term.0 }, out)
         }
@@ -82,6 +86,10 @@ pub(super) fn decode(kind: Kind, bytes: Bytes) -> Option<Result<Message, Malform
         Kind::BeatReply => {
             parse::<body::BeatReply>("BeatReply", bytes).map(|twin| Message::BeatReply(twin.into()))
         }
+        Kind::Commit => parse::<body::Commit>("Commit", bytes).map(|twin| Message::Commit {
+            term: Term(twin.term),
+            commit: Index(twin.commit),
+        }),
         Kind::TimeoutNow => {
             parse::<body::TimeoutNow>("TimeoutNow", bytes).map(|twin| Message::TimeoutNow {
                 term: Term(twin.term),

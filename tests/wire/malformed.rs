@@ -269,6 +269,20 @@ fn numbers_have_their_limits() {
         ("ReadRequest.term", ask(huge)),
         ("TimeoutNow.term", Message::TimeoutNow { term: huge }),
         ("TimeoutNow.term", Message::TimeoutNow { term: Term(0) }),
+        (
+            "Commit.term",
+            Message::Commit {
+                term: huge,
+                commit: far,
+            },
+        ),
+        (
+            "Commit.commit",
+            Message::Commit {
+                term: samples::TERM,
+                commit: far,
+            },
+        ),
         ("BeatReply.term", heard(huge, 1)),
         ("Beat.term", beat(|beat| beat.term.0 = 1 << 63)),
         ("Beat.commit", beat(|beat| beat.commit.0 = 1 << 63)),

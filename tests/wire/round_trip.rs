@@ -190,6 +190,10 @@ fn message() -> impl Strategy<Value = Message> {
         beat(),
         beat_reply,
         led_term().prop_map(|term| Message::TimeoutNow { term }),
+        (led_term(), 0..=limits::INDEX_MAX).prop_map(|(term, commit)| Message::Commit {
+            term,
+            commit: Index(commit),
+        }),
         forward,
         forward_reply(),
         read_request,

@@ -68,6 +68,13 @@ fn elections() -> Vec<(&'static str, Message)> {
         ("vote-request-real", request(Ballot::Real, 3)),
         ("vote-reply-granted", reply(Ballot::Real, Vote::Granted)),
         ("vote-reply-held", reply(Ballot::Pre, Vote::Held)),
+        (
+            "commit",
+            Message::Commit {
+                term: TERM,
+                commit: Index(7),
+            },
+        ),
         ("timeout-now", Message::TimeoutNow { term: TERM }),
     ]
 }
