@@ -128,6 +128,16 @@ impl Disk for FileDisk {
         std::fs::remove_file(self.at(name))
     }
 
+    fn room(&self) -> io::Result<u64> {
+        let told = rustix::fs::fstatvfs(&self.opened.directory)?;
+        Ok(if told.f_blocks == 0 {
+            // A file system in memory without a limit.
+            u64::MAX
+        } else {
+            told.f_bavail.saturating_mul(told.f_frsize)
+        })
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         self.opened.directory.sync_all()
     }

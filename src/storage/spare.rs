@@ -39,6 +39,11 @@ impl<D: Disk> Spare<D> {
         if self.ready {
             return Ok(());
         }
+        // The last room is left to snapshots, which are what frees segments.
+        let room = self.disk.room();
+        if room.map_err(Error::io("measure", "the data directory"))? < self.bytes {
+            return Err(Error::Full { appended: 0 });
+        }
         if let Err(error) = self.make() {
             let full = matches!(&error, Error::Io { source, .. } if is_full(source));
             // Gives the room back. If that fails too, the next attempt says so.

@@ -12,6 +12,7 @@ fn a_full_disk_takes_a_prefix_and_the_rest_once_there_is_room() {
         let records = any_records(200, &mut Random(seed));
         let disk = SimDisk::new(seed);
         let mut opened = start(&disk).unwrap();
+        disk.tell_room(seed % 2 == 0);
         let room = (seed % 5) * (CONFIG.segment_bytes / 2);
         disk.set_capacity(Some(disk.used() + room));
         let mut rest = &records[..];

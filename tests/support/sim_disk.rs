@@ -87,6 +87,7 @@ struct State {
     power_lost_at: Option<u64>,
     faults: BTreeSet<Fault>,
     capacity: Option<u64>,
+    room_is_told: bool,
     stalled: bool,
     exercised: Exercised,
 }
@@ -131,6 +132,7 @@ impl SimDisk {
                 power_lost_at: None,
                 faults: BTreeSet::new(),
                 capacity: None,
+                room_is_told: true,
                 stalled: false,
                 exercised: Exercised::default(),
             })),
@@ -187,6 +189,11 @@ impl SimDisk {
     /// Limits the bytes of all files together; `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
+    }
+
+    /// Whether [`Disk::room`] tells the truth, or nothing, as under a quota.
+    pub fn tell_room(&self, told: bool) {
+        self.lock().room_is_told = told;
     }
 
     /// The bytes of all files together.
@@ -281,6 +288,11 @@ impl State {
         self.inodes.values().map(|i| i.cache.len() as u64).sum()
     }
 
+    fn room(&self) -> u64 {
+        let left = |capacity: u64| capacity.saturating_sub(self.used());
+        self.capacity.map_or(u64::MAX, left)
+    }
+
     /// Numbers a change. `true` if the power fails with it.
     fn count(&mut self) -> io::Result<bool> {
         let number = self.operations;
@@ -368,9 +380,7 @@ impl State {
         let lost = self.count()?;
         let length = self.inodes[&id].cache.len();
         let growth = (offset + bytes.len()).saturating_sub(length) as u64;
-        let room = self
-            .capacity
-            .map_or(u64::MAX, |c| c.saturating_sub(self.used()));
+        let room = self.room();
         let full = growth > room;
         let eio = self.faulty(Fault::Write);
         let mut written = bytes.len();
@@ -532,6 +542,13 @@ impl Disk for SimDisk {
         state.change(NameChange::Remove {
             name: name.to_owned(),
         })
+    }
+
+    fn room(&self) -> io::Result<u64> {
+        let state = self.lock();
+        state.powered()?;
+        let told = state.room_is_told;
+        Ok(if told { state.room() } else { u64::MAX })
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -700,6 +717,9 @@ mod tests {
     fn room_ends_at_the_capacity() {
         let (disk, file) = ones(5);
         disk.set_capacity(Some(disk.used() + 100));
+        assert_eq!(disk.room().unwrap(), 100);
+        disk.tell_room(false);
+        assert_eq!(disk.room().unwrap(), u64::MAX);
         let error = file.write_at(&[3; 200], 4 * SECTOR_BYTES).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         file.write_at(&[3; 8], 0).unwrap();
