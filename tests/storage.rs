@@ -1,5 +1,11 @@
 //! The log, snapshots and identity of a data directory, on a disk that crashes, lies and rots.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 #[path = "support/sim_disk.rs"]
 mod sim_disk;
 

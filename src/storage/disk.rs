@@ -37,7 +37,7 @@ pub trait Disk: Clone + fmt::Debug + Send + 'static {
     /// Removes a name; open files of it stay readable.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// The bytes for which there is still room, as far as the disk can tell; a quota may leave less.
+    /// The bytes for which there is still room, as far as is known; a quota may leave less.
     fn room(&self) -> io::Result<u64>;
 
     /// Makes every earlier create, rename and remove durable.

@@ -5,9 +5,9 @@
 //! a change needs no room on a full disk. Format version 1, little-endian, CRC-32C:
 //!
 //! ```text
-//!   slot, 4,096 bytes   8 magic "rmbr-idn"   8 generation     8 boot       16 per voter: id,
-//!                       4 version            8 node id        8 cluster       incarnation
-//!                       4 voters             8 incarnation                 zeroes; 4 CRC at the end
+//!   slot, 4,096 bytes   8 magic "rmbr-idn"   8 generation     8 boot      16 per voter:
+//!                       4 version            8 node id        8 cluster      id, incarnation
+//!                       4 voters             8 incarnation                zeroes, 4 CRC
 //! ```
 //!
 //! The generation counts the changes, and the slot with the higher one counts. No voters: the node

@@ -279,7 +279,7 @@ proptest! {
         seed: u64,
         count in 1_usize..120,
         batch in 1_usize..20,
-        synced in 0.0..=1.0_f64,
+        synced in 0..=10_u64,
     ) {
         let records = any_records(count, &mut Random(seed));
         let disk = SimDisk::new(seed);
@@ -290,7 +290,7 @@ proptest! {
         for records in records.chunks(batch) {
             opened.wal.append(records).unwrap();
             written += records.len();
-            if (random.below(1000) as f64) < synced * 1000.0 {
+            if random.below(10) < synced {
                 opened.wal.sync().unwrap();
                 promised = written;
             }

@@ -97,7 +97,9 @@ fn a_membership_is_agreed_once_and_names_this_disk() {
     let mut without = membership();
     without.voters.remove(&ID);
     let mut crowded = membership();
-    (10..80).for_each(|id| drop(crowded.voters.insert(NodeId(id), Incarnation(id))));
+    for id in 10..80 {
+        crowded.voters.insert(NodeId(id), Incarnation(id));
+    }
     for bad in [foreign, without, crowded] {
         let error = directory.found(bad, CONFIG).unwrap_err();
         assert!(matches!(error, Error::Membership { .. }), "{error}");

@@ -47,7 +47,8 @@ fn a_log_comes_back_from_real_files() {
 
     let last = at(model.term_at(model.last()).0, model.last().0);
     let mut writer = opened.snapshots.write(last).unwrap();
-    writer.write_all(&[5; 300_000]).unwrap();
+    let content = vec![5; 300_000];
+    writer.write_all(&content).unwrap();
     writer.finish().unwrap();
     let segments = opened.wal.segments();
     let record = base(last.term.0, last.index.0, true);
@@ -63,7 +64,7 @@ fn a_log_comes_back_from_real_files() {
     let snapshot = opened.snapshots.newest().unwrap().unwrap();
     let mut state = Vec::new();
     snapshot.state().read_to_end(&mut state).unwrap();
-    assert!(state == [5; 300_000]);
+    assert!(state == content);
 }
 
 #[test]

@@ -60,11 +60,11 @@ fn what_version_1_wrote_is_read() {
             content = vec![0; length];
         } else {
             let (offset, bytes) = line.split_once("  ").unwrap();
-            let mut place = usize::from_str_radix(offset, 16).unwrap();
+            let place = usize::from_str_radix(offset, 16).unwrap();
             let digits: String = bytes.split(' ').collect();
             for byte in 0..digits.len() / 2 {
-                content[place] = u8::from_str_radix(&digits[byte * 2..][..2], 16).unwrap();
-                place += 1;
+                let value = u8::from_str_radix(&digits[byte * 2..][..2], 16).unwrap();
+                content[place + byte] = value;
             }
         }
         disk.put(&name, &content);

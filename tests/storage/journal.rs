@@ -10,7 +10,7 @@ use crate::model::{Model, Random, any_records, at, entry, publish, start, vote};
 use crate::sim_disk::{Fault, SimDisk};
 
 /// Long enough that only a lost report takes it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn config() -> JournalConfig {
     JournalConfig {

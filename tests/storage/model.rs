@@ -104,7 +104,9 @@ impl Model {
 
     pub(crate) fn of(records: &[Record]) -> Self {
         let mut model = Self::default();
-        records.iter().for_each(|record| model.apply(record));
+        for record in records {
+            model.apply(record);
+        }
         model
     }
 

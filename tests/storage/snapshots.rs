@@ -243,7 +243,7 @@ fn a_snapshot_that_fails_leaves_the_old_one_and_no_litter() {
     assert_eq!(state(&opened.snapshots).unwrap(), state_at(at(1, 5)));
     // What a power loss leaves unfinished goes at the next start.
     let mut writer = opened.snapshots.write(at(1, 9)).unwrap();
-    writer.write_all(&[1; 200_000]).unwrap();
+    writer.write_all(&vec![1; 200_000]).unwrap();
     disk.sync_dir().unwrap();
     disk.crash();
     assert_eq!(unfinished(&disk), 1);
