@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, TrySendError, channel};
 use std::time::Duration;
 
 use remember::consensus::{Index, IoSeq, Record, Write};
-use remember::storage::{Error, Job, Journal, JournalConfig, Report, Snapshots};
+use remember::storage::{Disk, Error, Job, Journal, JournalConfig, Report, Snapshots};
 
 use crate::model::{Model, Random, any_records, at, entry, publish, start, vote};
 use crate::sim_disk::{Fault, SimDisk};
@@ -193,6 +193,10 @@ fn a_failing_disk_ends_the_journal() {
         let (journal, reports, _) = journal(&disk);
         submit(&journal, 1, vec![vote(1, 1)]);
         await_durable(&reports, 1);
+        // The fault is for the log, not for the spare that is made beside it.
+        while !disk.list().unwrap().iter().any(|name| name == "wal-spare") {
+            std::thread::yield_now();
+        }
         disk.fail_next(fault);
         // An idle chore may meet the fault first; it ends the journal as well.
         let job = Job::Write(Write {

@@ -37,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use inode::Inode;
 use remember::storage::{Disk, DiskFile, SECTOR_BYTES};
 
 const SECTOR: usize = 512;
@@ -95,15 +96,6 @@ struct State {
     room_is_told: bool,
     stalled: bool,
     exercised: Exercised,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    cache: Vec<u8>,
-    platter: Vec<u8>,
-    dirty: BTreeSet<usize>,
-    /// Open files that hold it.
-    open: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -463,32 +455,6 @@ impl NameChange {
     }
 }
 
-impl Inode {
-    /// Writes to the cache; a gap behind the end reads as zeroes.
-    fn put(&mut self, bytes: &[u8], offset: usize) {
-        if bytes.is_empty() {
-            return;
-        }
-        let end = offset + bytes.len();
-        let first = offset.min(self.cache.len()) / SECTOR;
-        if self.cache.len() < end {
-            self.cache.resize(end, 0);
-        }
-        self.cache[offset..end].copy_from_slice(bytes);
-        self.dirty.extend(first..=(end - 1) / SECTOR);
-    }
-
-    /// Copies one sector from the cache to the platter.
-    fn store(&mut self, sector: usize) {
-        let from = sector * SECTOR;
-        let to = (from + SECTOR).min(self.cache.len());
-        if self.platter.len() < to {
-            self.platter.resize(to, 0);
-        }
-        self.platter[from..to].copy_from_slice(&self.cache[from..to]);
-    }
-}
-
 fn power_is_off() -> io::Error {
     io::Error::other("simulated power loss")
 }
@@ -622,6 +588,8 @@ impl Drop for SimFile {
     }
 }
 
+#[path = "sim_disk_inode.rs"]
+mod inode;
 #[cfg(test)]
 #[path = "sim_disk_tests.rs"]
 mod tests;
