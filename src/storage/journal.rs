@@ -111,6 +111,7 @@ impl<D: Disk> Journal<D> {
             had_company: false,
             has_chores: true,
             prepared: 0,
+            preparing: None,
         };
         let thread = Builder::new()
             .name("wal".to_owned())
@@ -154,8 +155,9 @@ struct Writer<D: Disk, R> {
     had_company: bool,
     /// Whether something may be left to do in idle times.
     has_chores: bool,
-    /// For how many segments a next one was asked for.
+    /// The segment for which a next one was asked for, and who makes that.
     prepared: u64,
+    preparing: Option<JoinHandle<()>>,
 }
 
 /// Why the thread ends.
@@ -180,6 +182,10 @@ impl<D: Disk, R: FnMut(Report)> Writer<D, R> {
         };
         if let Err(error) = result {
             (self.report)(Report::Failed(error));
+        }
+        // When this thread has ended, nobody holds the data directory any more.
+        if let Some(preparing) = self.preparing.take() {
+            drop(preparing.join());
         }
     }
 
@@ -321,7 +327,10 @@ impl<D: Disk, R: FnMut(Report)> Writer<D, R> {
         let next = self.wal.next_segment();
         // Nobody waits for it, and whatever fails here fails again when the log needs the segment.
         let prepare = move || drop(next.prepare());
-        drop(Builder::new().name("wal-spare".to_owned()).spawn(prepare));
+        self.preparing = Builder::new()
+            .name("wal-spare".to_owned())
+            .spawn(prepare)
+            .ok();
     }
 
     /// One thing that can wait: a segment to release, or else the proof of what is durable.

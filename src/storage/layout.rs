@@ -176,7 +176,7 @@ impl SegmentHeader {
         };
         let (version, header) = read().ok_or(NotASegment::Damaged)?;
         let (encoded, crc) = header.encode();
-        if encoded == *sector {
+        if encoded == *sector && header.sequence < u64::MAX {
             Ok((header, crc))
         } else if version != VERSION && is_intact(sector) {
             Err(NotASegment::Version(version))

@@ -8,6 +8,8 @@ use super::layout::{
 use super::{Disk, DiskFile, Error, SECTOR_BYTES};
 use crate::consensus::Record;
 
+/// The longest segment there is.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// How much recovery reads or writes at once, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -92,7 +94,7 @@ impl<F: DiskFile> Segment<F> {
                 "it is another segment under this name",
             ));
         }
-        if header.bytes != length {
+        if header.bytes != length || length > SEGMENT_BYTES_MAX {
             return Err(Error::rotten(
                 &name,
                 length,
@@ -117,16 +119,22 @@ impl<F: DiskFile> Segment<F> {
         self.end
     }
 
-    /// Whether a batch with that many bytes of records still fits in.
+    /// Whether a batch with that many bytes of records still fits in. A sector for the mark that
+    /// proves it is left free.
     pub(super) fn has_room(&self, body_bytes: usize) -> bool {
         let batch = whole_sectors(BATCH_HEADER_BYTES + body_bytes) as u64;
-        batch <= self.header.bytes - self.end.offset
+        batch + SECTOR_BYTES <= self.left()
+    }
+
+    /// The bytes behind the end.
+    fn left(&self) -> u64 {
+        self.header.bytes - self.end.offset
     }
 
     /// Writes a batch, as one write. `batch` has room for the header, then the encoded records.
     pub(super) fn write(&mut self, batch: &mut Vec<u8>, records: u32) -> Result<(), Error> {
         let body_bytes = batch.len() - BATCH_HEADER_BYTES;
-        assert!(body_bytes <= BATCH_BYTES_MAX && self.has_room(body_bytes));
+        assert!(body_bytes <= BATCH_BYTES_MAX && whole_sectors(batch.len()) as u64 <= self.left());
         let header = BatchHeader {
             body_bytes: u32::try_from(body_bytes).unwrap_or(u32::MAX),
             records,
@@ -197,7 +205,7 @@ impl<F: DiskFile> Segment<F> {
         records: &mut Vec<Record>,
     ) -> Result<Result<(BatchHeader, u32), &'static str>, Error> {
         let offset = self.end.offset;
-        let room = self.header.bytes - offset;
+        let room = self.left();
         if room < SECTOR_BYTES {
             return Ok(Err("the segment ends"));
         }

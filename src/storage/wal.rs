@@ -27,7 +27,7 @@ use super::layout::{
     segment_sequence,
 };
 use super::outline::{Outline, Replay};
-use super::segment::Segment;
+use super::segment::{SEGMENT_BYTES_MAX, Segment};
 use super::spare::{Spare, discard};
 use super::{Disk, Error, SECTOR_BYTES};
 use crate::consensus::{HardState, Incarnation, Index, Position, Record};
@@ -62,7 +62,7 @@ impl WalConfig {
     /// Says whether such a log can work.
     pub fn check(&self) -> Result<(), Error> {
         let bytes = self.segment_bytes;
-        if (16 << 10..=1 << 30).contains(&bytes) && bytes.is_multiple_of(SECTOR_BYTES) {
+        if (16 << 10..=SEGMENT_BYTES_MAX).contains(&bytes) && bytes.is_multiple_of(SECTOR_BYTES) {
             return Ok(());
         }
         Err(Error::Setting(
@@ -286,7 +286,7 @@ impl<D: Disk> Wal<D> {
     /// torn write (R22). Costs two syncs; does nothing if nothing came since the last time.
     pub fn mark(&mut self) -> Result<(), Error> {
         self.guard(|wal| {
-            if wal.segment.is_ambiguous() && wal.segment.has_room(0) {
+            if wal.segment.is_ambiguous() {
                 wal.segment.sync()?;
                 wal.batch.clear();
                 wal.batch.resize(BATCH_HEADER_BYTES, 0);
