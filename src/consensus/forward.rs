@@ -18,7 +18,7 @@ use super::{
 /// What waits for a leader, or to be sent to one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Forwards {
-    /// Names batches and read requests; unique within a boot.
+    /// Names batches and read requests; rises for ever, across boots too.
     named: u64,
     commands: BTreeMap<u64, Waiting>,
     reads: BTreeMap<u64, Waiting>,
@@ -38,6 +38,14 @@ struct Waiting {
 }
 
 impl Forwards {
+    /// Nothing waits; names are given from `named` on.
+    pub(super) fn named_from(named: u64) -> Self {
+        Self {
+            named,
+            ..Self::default()
+        }
+    }
+
     /// When the oldest request will have waited for longer than `patience`.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Mono> {
         let commands = self.commands.first_key_value();

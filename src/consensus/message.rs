@@ -44,7 +44,7 @@ pub enum Message {
     ForwardReply(ForwardReply),
     /// A follower asks for an index that covers every write acknowledged before now (ReadIndex).
     ReadRequest {
-        /// The asking node's name for this request, unique within its boot.
+        /// The asking node's name for this request, unique across its boots.
         request: u64,
         /// The term in which the asking node knows the receiver as leader.
         term: Term,
@@ -78,7 +78,7 @@ pub struct VoteRequest {
     pub term: Term,
     /// The end of the sender's log.
     pub last: Position,
-    /// The sender's name for this attempt, unique within its boot; replies of another do not count.
+    /// The sender's name for this attempt, unique across its boots; replies of another do not count.
     pub round: u64,
 }
 
@@ -193,7 +193,7 @@ pub struct BeatReply {
 /// Commands for the leader, from the clients of a follower.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Forward {
-    /// The sender's name for the batch, unique within its boot.
+    /// The sender's name for the batch, rising across its boots.
     pub batch: u64,
     /// The term in which the sender knows the receiver as leader.
     pub term: Term,

@@ -105,11 +105,11 @@ impl Node {
             membership,
             noted: BTreeMap::new(),
             preference: Preference::default(),
-            rounds: 0,
+            rounds: names_of(boot),
             failed_attempts: 0,
             may_stand: true,
             storage_stalled: false,
-            forwards: Forwards::default(),
+            forwards: Forwards::named_from(names_of(boot)),
             now,
             outbox: Vec::new(),
             told: None,
@@ -442,6 +442,12 @@ impl Node {
             self.commit = commit;
         }
     }
+}
+
+/// Where the numbers begin that name this boot's votes and requests: no two boots share one, so an
+/// answer to an earlier boot, held back until now, is never taken for an answer to this one.
+fn names_of(boot: Boot) -> u64 {
+    boot.0 << 32
 }
 
 fn boot_of(peer: PeerRecord) -> (NodeId, Boot) {

@@ -113,7 +113,7 @@ impl Node {
 
     /// A peer introduced itself to its leader: it is told at once who leads (S7), and fed from
     /// where its disk ends.
-    pub(super) fn welcome(&mut self, peer: NodeId, hello: &Hello, restarted: bool) {
+    pub(super) fn welcome(&mut self, peer: NodeId, hello: &Hello) {
         let last = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else {
             return;
@@ -121,10 +121,6 @@ impl Node {
         let Some(progress) = leader.followers.get_mut(&peer) else {
             return;
         };
-        if restarted {
-            // Batches are named anew in each boot.
-            progress.batch = 0;
-        }
         progress.probe(hello.durable.index.min(last).next());
         if let RoleState::Leader(leader) = &self.role {
             let beat = self.beat_message(leader);

@@ -84,7 +84,7 @@ impl Node {
                 }
             }
             RoleState::Candidate(_) => self.ask_newly_linked(peer),
-            RoleState::Leader(_) => self.welcome(peer, hello, restarted),
+            RoleState::Leader(_) => self.welcome(peer, hello),
         }
     }
 
