@@ -140,6 +140,14 @@ fn chunks_that_are_missing_repeated_or_swapped_are_found() {
 }
 
 #[test]
+fn a_chunk_claims_no_more_memory_than_it_may() {
+    let mut long = bytes(&small())[..HEAD_BYTES + 4].to_vec();
+    long.extend([0xff; 8]);
+    let refused = read(&long).unwrap_err().to_string();
+    assert!(refused.contains("a chunk is too long"), "{refused}");
+}
+
+#[test]
 fn a_failing_source_is_no_damage() {
     struct Broken;
     impl Read for Broken {

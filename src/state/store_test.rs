@@ -216,7 +216,9 @@ fn apply(store: &mut Store, model: &mut Model, step: &Step) {
     let payload = step.payload(model);
     let index = store.view().position().index.next();
     let term = Term(1 + index.0 / 10);
-    let said = store.apply(Position { term, index }, &payload);
+    let position = Position { term, index };
+    let said = store.apply(position, &payload);
+    assert_eq!(store.view().position(), position, "every entry counts");
     let expected = match &payload {
         Payload::Noop => Outcome::Noop,
         Payload::Command(bytes) => match Command::decode(bytes) {
@@ -448,6 +450,26 @@ fn what_is_kept_does_not_hold_what_it_came_in() {
         bytes.is_unique(),
         "a small value in a large message would keep all of it"
     );
+}
+
+#[test]
+fn a_watch_across_an_installed_snapshot_is_told() {
+    let (mut ahead, mut behind) = (Store::default(), Store::default());
+    behind.put("a", "1");
+    for value in ["1", "2", "3"] {
+        ahead.put("a", value);
+    }
+    let next = behind.view().revision().next();
+    let old = behind.replace(ahead.view().clone());
+    assert_eq!(old.len(), 1);
+    assert_eq!(behind.view().hash(), ahead.view().hash());
+    let oldest = Revision(5);
+    assert_eq!(behind.events_since(next, b"", 9), Err(Compacted { oldest }));
+    assert_eq!(behind.events_since(oldest, b"", 9).unwrap().events, []);
+    behind.put("a", "4");
+    let batch = behind.events_since(oldest, b"", 9).unwrap();
+    assert_eq!(batch.events.len(), 1);
+    assert_eq!(batch.events[0].revision(), oldest);
 }
 
 #[test]

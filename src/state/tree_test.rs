@@ -75,6 +75,7 @@ fn the_tree_shrinks_again() {
     for number in 0..10_000 {
         tree.insert(record(&key(number), 1));
     }
+    let (frozen, before) = (tree.clone(), content(&tree));
     for number in 0..9_990 {
         assert!(tree.remove(&key(number)).is_some());
         assert!(tree.remove(&key(number)).is_none());
@@ -84,6 +85,8 @@ fn the_tree_shrinks_again() {
         tree.remove(&key(number));
     }
     assert_eq!((tree.check(), tree.len()), (1, 0));
+    frozen.check();
+    assert_eq!(content(&frozen), before, "joining copies what is shared");
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +107,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         500 => key().prop_map(Step::Insert),
         350 => key().prop_map(Step::Remove),
-        1 => Just(Step::Freeze),
+        5 => Just(Step::Freeze),
     ];
     prop::collection::vec(step, 0..6000)
 }
