@@ -14,6 +14,8 @@
 //! These four build with `--no-default-features`: no runtime, no Kubernetes, no clock.
 
 pub mod consensus;
+#[cfg(feature = "full")]
+pub mod node;
 pub mod state;
 pub mod storage;
 pub mod wire;

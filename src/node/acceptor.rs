@@ -1,0 +1,145 @@
+//! The reading side of links: takes connections from peers, and hands what they say to the driver.
+//!
+//! Strangers get no more than one handshake's worth of memory and time. Each peer has one link: a
+//! new one of a peer ends the one before, whose bytes may come from an earlier boot.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::context::{Context, Event};
+use crate::consensus::{Boot, Hello, LinkEvent, NodeId};
+use crate::wire::{Acceptor, Inbound, Introduction, Verdict};
+
+/// Connections in their handshake at most; more wait in the backlog.
+const HANDSHAKES_MAX: usize = 64;
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What keeps the link of each peer.
+type Readers = Rc<RefCell<BTreeMap<NodeId, oneshot::Sender<()>>>>;
+
+/// Takes connections for ever. Its end ends every link that it took.
+pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let readers = Readers::default();
+    let mut links = JoinSet::new();
+    loop {
+        while links.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let (context, readers) = (Rc::clone(&context), Rc::clone(&readers));
+                links.spawn_local(async move {
+                    let opened = timeout(HANDSHAKE_TIMEOUT, open(&context, stream)).await;
+                    drop(permit);
+                    match opened {
+                        Ok(Ok(Some((link, hello)))) => read(&context, &readers, link, hello).await,
+                        Ok(Ok(None)) => {}
+                        Ok(Err(error)) => debug!(%from, %error, "no link"),
+                        Err(_) => debug!(%from, "the handshake took too long"),
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely; they come back.
+                warn!(%error, "cannot take a connection from a peer");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// A link that is up, or `None` if there was nothing to begin or it was refused.
+type Opened = Option<(Link, Hello)>;
+
+/// A link that is being read.
+struct Link {
+    stream: TcpStream,
+    inbound: Inbound,
+}
+
+/// Answers a handshake.
+async fn open(context: &Context, mut stream: TcpStream) -> io::Result<Opened> {
+    stream.set_nodelay(true)?;
+    let mut acceptor = Acceptor::default();
+    let mut answer = BytesMut::new();
+    let theirs = loop {
+        match acceptor.introduction() {
+            Ok(Some(theirs)) => break theirs,
+            Ok(None) => {}
+            Err(error) => {
+                Acceptor::refuse(&error, &mut answer).map_err(io::Error::other)?;
+                stream.write_all(&answer).await?;
+                return Err(io::Error::other(error));
+            }
+        }
+        if stream.read_buf(acceptor.space()).await? == 0 {
+            return Err(io::Error::other(acceptor.ended()));
+        }
+    };
+    let ours = context.introduction(theirs.id);
+    let verdict = judge(context, &ours, &theirs);
+    if let Verdict::Refused { sentence, .. } = &verdict {
+        warn!(peer = theirs.id.0, sentence, "link refused");
+    }
+    let inbound = acceptor
+        .answer(&ours, &verdict, &mut answer)
+        .map_err(io::Error::other)?;
+    stream.write_all(&answer).await?;
+    Ok(inbound
+        .zip(theirs.hello())
+        .map(|(inbound, hello)| (Link { stream, inbound }, hello)))
+}
+
+fn judge(context: &Context, ours: &Introduction, theirs: &Introduction) -> Verdict {
+    match (ours.judge(theirs), theirs.hello()) {
+        (Verdict::Welcome, Some(hello)) => match context.admit(&hello) {
+            Ok(()) => Verdict::Welcome,
+            Err(rejection) => Verdict::from(&rejection),
+        },
+        (verdict, _) => verdict,
+    }
+}
+
+/// Reads a link to its end, as the only one of its peer.
+async fn read(context: &Context, readers: &Readers, link: Link, hello: Hello) {
+    let (peer, boot) = (hello.id, hello.boot);
+    let (only, replaced) = oneshot::channel::<()>();
+    // Dropping the sender of the link before ends it.
+    readers.borrow_mut().insert(peer, only);
+    context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
+    tokio::select! {
+        () = read_packets(context, link, peer, boot) => {}
+        _ = replaced => debug!(peer = peer.0, "the link is replaced by a newer one"),
+    }
+}
+
+async fn read_packets(context: &Context, mut link: Link, peer: NodeId, boot: Boot) {
+    loop {
+        match link.inbound.packet() {
+            Ok(Some(packet)) => context.tell(Event::Packet(peer, boot, packet)).await,
+            Ok(None) => match link.stream.read_buf(link.inbound.space()).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            },
+            Err(error) => {
+                warn!(peer = peer.0, %error, "a peer's bytes make no sense; the link is closed");
+                return;
+            }
+        }
+    }
+}

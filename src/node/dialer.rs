@@ -1,0 +1,191 @@
+//! The sending side of a link: dials one peer for as long as the node lives, and writes what waits.
+//!
+//! It reports what it sees and judges nothing (R18): that a link came up, that it ended, that the
+//! peer's address refuses connections. When a link ends it dials again at once, because a refused
+//! connection is the fastest proof that a process is gone (S8).
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::context::{Context, Event};
+use crate::consensus::{Hello, LinkEvent, NodeId};
+use crate::wire::{Answer, Dialer, HandshakeError, Introduction, Reason, Verdict};
+
+/// How long a connection and its handshake may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The waits between dials: the first, and the longest.
+const WAIT_MIN: Duration = Duration::from_millis(2);
+const WAIT_MAX: Duration = Duration::from_millis(250);
+/// How often a connection that was taken and dropped is tried again without a wait: a process that
+/// is being killed still has connections in its backlog.
+const DROPPED_MAX: u32 = 8;
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("the connection is refused")]
+    Refused,
+    #[error("cannot connect: {0}")]
+    Unreachable(io::Error),
+    #[error("the connection ended in the handshake: {0}")]
+    Dropped(String),
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("{sentence}")]
+    TurnedAway { reason: Reason, sentence: String },
+}
+
+/// A link that is up, or two nodes that have only met.
+pub(super) enum Dialed {
+    Up(TcpStream, Hello),
+    Noted(Introduction),
+}
+
+/// Dials `peer` for ever.
+pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
+    let mut wait = WAIT_MIN;
+    let mut dropped = 0;
+    let Some(sending) = context.peers.get(&peer) else {
+        return;
+    };
+    loop {
+        let dialed = dial(&context, peer).await;
+        match dialed {
+            Ok(Dialed::Up(stream, hello)) => {
+                info!(peer = peer.0, boot = hello.boot.0, "link up");
+                (wait, dropped) = (WAIT_MIN, 0);
+                sending.outbox.reset(true);
+                context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
+                let error = write_all(&context, peer, stream).await;
+                sending.outbox.reset(false);
+                debug!(peer = peer.0, %error, "link ended");
+                context.tell(Event::Link(peer, LinkEvent::Ended)).await;
+                continue;
+            }
+            Ok(Dialed::Noted(_)) => wait = Duration::from_millis(50),
+            Err(DialError::Refused) => {
+                context.tell(Event::Link(peer, LinkEvent::Refused)).await;
+            }
+            Err(DialError::Dropped(_)) if dropped < DROPPED_MAX => {
+                dropped += 1;
+                sleep(Duration::from_millis(1)).await;
+                continue;
+            }
+            Err(DialError::TurnedAway { reason, sentence }) => {
+                warn!(peer = peer.0, sentence, "turned away");
+                if reason == Reason::NotAdmitted {
+                    context.tell(Event::TurnedAway(sentence)).await;
+                }
+                wait = WAIT_MAX;
+            }
+            Err(error) => {
+                debug!(peer = peer.0, %error, "no link");
+                context
+                    .tell(Event::Link(peer, LinkEvent::Unreachable))
+                    .await;
+            }
+        }
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = sending.dial_now.notified() => {}
+        }
+        dropped = 0;
+        wait = (wait * 2).min(WAIT_MAX);
+    }
+}
+
+/// Dials once.
+pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, DialError> {
+    let address = &context.settings.members[&peer].peer;
+    let connect = TcpStream::connect((address.host.as_str(), address.port));
+    let mut stream = match timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return Err(DialError::Refused);
+        }
+        Ok(Err(error)) => return Err(DialError::Unreachable(error)),
+        Err(_) => return Err(DialError::Unreachable(io::ErrorKind::TimedOut.into())),
+    };
+    stream.set_nodelay(true).map_err(DialError::Unreachable)?;
+    let ours = context.introduction(peer);
+    let answer = match timeout(HANDSHAKE_TIMEOUT, handshake(&mut stream, &ours)).await {
+        Ok(answer) => answer?,
+        Err(_) => return Err(DialError::Dropped("no answer in time".to_owned())),
+    };
+    judge(context, &ours, stream, answer)
+}
+
+/// Both sides must agree: the other's verdict, and this node's own.
+fn judge(
+    context: &Context,
+    ours: &Introduction,
+    stream: TcpStream,
+    answer: Answer,
+) -> Result<Dialed, DialError> {
+    let turned_away = |reason, sentence| Err(DialError::TurnedAway { reason, sentence });
+    let theirs = match (answer.verdict, answer.theirs) {
+        (Verdict::Refused { reason, sentence }, _) => return turned_away(reason, sentence),
+        (_, None) => return turned_away(Reason::Garbled, "no introduction came".to_owned()),
+        (Verdict::Welcome | Verdict::Noted, Some(theirs)) => theirs,
+    };
+    match (ours.judge(&theirs), theirs.hello()) {
+        (Verdict::Refused { sentence, .. }, _) => turned_away(Reason::Node, sentence),
+        (Verdict::Welcome, Some(hello)) => match context.admit(&hello) {
+            Ok(()) => Ok(Dialed::Up(stream, hello)),
+            Err(rejection) => turned_away(Reason::Other, rejection.to_string()),
+        },
+        (Verdict::Welcome | Verdict::Noted, _) => Ok(Dialed::Noted(theirs)),
+    }
+}
+
+async fn handshake(stream: &mut TcpStream, ours: &Introduction) -> Result<Answer, DialError> {
+    let dropped = |error: io::Error| DialError::Dropped(error.to_string());
+    let mut opening = BytesMut::new();
+    let mut dialer =
+        Dialer::new(ours, &mut opening).map_err(|error| DialError::Dropped(error.to_string()))?;
+    stream.write_all(&opening).await.map_err(dropped)?;
+    loop {
+        if let Some(answer) = dialer.answer()? {
+            return Ok(answer);
+        }
+        if stream.read_buf(dialer.space()).await.map_err(dropped)? == 0 {
+            return Err(DialError::Dropped(dialer.ended().to_string()));
+        }
+    }
+}
+
+/// Writes what waits until the link ends.
+async fn write_all(context: &Context, peer: NodeId, stream: TcpStream) -> io::Error {
+    let Some(sending) = context.peers.get(&peer) else {
+        return io::ErrorKind::NotFound.into();
+    };
+    let (mut reader, mut writer) = stream.into_split();
+    let ended = async {
+        let mut unexpected = [0; 1];
+        match reader.read(&mut unexpected).await {
+            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+            Ok(_) => io::ErrorKind::InvalidData.into(),
+            Err(error) => error,
+        }
+    };
+    let write = async {
+        loop {
+            let bytes = sending.outbox.take().await;
+            if let Err(error) = writer.write_all(&bytes).await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        error = ended => error,
+        error = write => error,
+    }
+}

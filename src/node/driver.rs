@@ -1,0 +1,417 @@
+//! The one loop: takes in whatever happened, lets the engine take a turn, and carries out what it
+//! asks for, in order.
+//!
+//! ```text
+//!   links --Event--+                          +--> journal (the log's thread)
+//!   log's thread --+--> turn --> outputs -----+--> outboxes (links)
+//!   clients -------+     ^                    +--> state machine --> answers to clients
+//!   time ----------------+
+//! ```
+//!
+//! There is no rule of consensus in here: the order of durable writes and messages is the engine's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::mpsc::TrySendError;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::context::{Context, Event, Received};
+use super::handle::{Request, Shared};
+use super::snapshots::Transfers;
+use super::waiting::Waiting;
+use crate::consensus::{
+    self, Boot, Entry, Index, Input, IoSeq, LinkEvent, Mono, NodeId, Output, Position, Status,
+};
+use crate::state::Outcome;
+use crate::storage::{FileDisk, Job, Journal, Report};
+use crate::wire::Packet;
+
+/// Things taken into one turn at most, so that beats are not delayed by a flood.
+const TURN_MAX: usize = 512;
+/// How often requests that nobody waits for any more are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a node ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The log failed.
+    #[error("the log failed and is not trusted any more: {0}")]
+    Storage(crate::storage::Error),
+    /// The cluster turned the node away.
+    #[error("the cluster turned this node away: {0}")]
+    TurnedAway(String),
+    /// The log has an entry of a later version.
+    #[error(
+        "the log has a command of format {0}, which this version does not know; start a version \
+         that does"
+    )]
+    Unsupported(u8),
+}
+
+/// What the loop listens to.
+pub(super) struct Sources {
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) journal: mpsc::UnboundedReceiver<Report>,
+    pub(super) requests: mpsc::Receiver<Request>,
+}
+
+/// The loop's own things.
+pub(super) struct Driver {
+    context: Rc<Context>,
+    shared: Rc<Shared>,
+    journal: Journal<FileDisk>,
+    /// Jobs that found the journal's queue full.
+    backlog: VecDeque<Job<FileDisk>>,
+    transfers: Transfers,
+    waiting: Waiting,
+    /// The newest boot of each peer: words of an older one are not heard any more.
+    boots: BTreeMap<NodeId, Boot>,
+    origin: Instant,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    /// A snapshot from the leader that this turn may install.
+    received: Option<Box<Received>>,
+    /// An own snapshot that is published but whose entries are not all durable yet.
+    published: Option<Position>,
+    stopped: Option<Stopped>,
+    ending: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        context: Rc<Context>,
+        shared: Rc<Shared>,
+        journal: Journal<FileDisk>,
+        transfers: Transfers,
+        origin: Instant,
+    ) -> Self {
+        Self {
+            context,
+            shared,
+            journal,
+            backlog: VecDeque::new(),
+            transfers,
+            waiting: Waiting::default(),
+            boots: BTreeMap::new(),
+            origin,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            received: None,
+            published: None,
+            stopped: None,
+            ending: false,
+        }
+    }
+
+    /// Runs until the node is asked to end, or must.
+    pub(super) async fn run(mut self, mut sources: Sources) -> Result<(), Stopped> {
+        let mut forget_at = Instant::now() + FORGET_EVERY;
+        loop {
+            let wake_at = self.wake_at().min(forget_at);
+            tokio::select! {
+                biased;
+                Some(report) = sources.journal.recv() => self.take_report(report),
+                Some(event) = sources.events.recv() => self.take_event(event),
+                Some(request) = sources.requests.recv() => self.take_request(request),
+                () = sleep_until(wake_at) => self.inputs.push(Input::Tick),
+            }
+            self.take_what_waits(&mut sources);
+            self.turn();
+            if let Some(stopped) = self.stopped.take() {
+                return Err(stopped);
+            }
+            if self.ending {
+                break;
+            }
+            if Instant::now() >= forget_at {
+                forget_at = Instant::now() + FORGET_EVERY;
+                self.waiting.forget_closed();
+            }
+        }
+        // Everything queued becomes durable before the end.
+        self.journal.close();
+        Ok(())
+    }
+
+    /// More of what is there already: one turn, one write and one message a peer serve all of it.
+    fn take_what_waits(&mut self, sources: &mut Sources) {
+        while let Ok(report) = sources.journal.try_recv() {
+            self.take_report(report);
+        }
+        while self.inputs.len() < TURN_MAX
+            && self.received.is_none()
+            && let Ok(event) = sources.events.try_recv()
+        {
+            self.take_event(event);
+        }
+        while self.inputs.len() < TURN_MAX
+            && let Ok(request) = sources.requests.try_recv()
+        {
+            self.take_request(request);
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let deadline = match &*self.context.engine.borrow() {
+            Some((_, node)) => node.deadline(),
+            None => self.now(),
+        };
+        self.origin + deadline.since(Mono::default())
+    }
+
+    fn now(&self) -> Mono {
+        Mono::at(self.origin.elapsed())
+    }
+
+    fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Durable(seq) => self.inputs.push(Input::Durable(seq)),
+            Report::DiskFull(full) => {
+                warn!(full, "room on the disk");
+                self.inputs.push(Input::DiskFull(full));
+            }
+            Report::Failed(error) => self.stopped = Some(Stopped::Storage(error)),
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Link(peer, event) => {
+                if let LinkEvent::Up(hello) = &event {
+                    let boot = self.boots.entry(peer).or_insert(hello.boot);
+                    *boot = hello.boot.max(*boot);
+                }
+                self.inputs.push(Input::Link { peer, event });
+            }
+            Event::Packet(from, boot, packet) => {
+                if self.boots.get(&from) == Some(&boot) {
+                    match packet {
+                        Packet::Message(message) => {
+                            self.inputs.push(Input::Message { from, message });
+                        }
+                        Packet::Snapshot(snapshot) => self.transfers.take(from, snapshot),
+                    }
+                }
+            }
+            Event::SnapshotWritten(position, written) => {
+                self.transfers.written();
+                match written {
+                    Ok(()) => self.published = Some(position),
+                    Err(error) => warn!(error, "the state could not be written as a snapshot"),
+                }
+            }
+            Event::SnapshotSent(to, delivered) => {
+                self.inputs.push(Input::SnapshotSent { to, delivered });
+            }
+            Event::SnapshotReceived(from, term, position, received) => match received {
+                Ok(received) => {
+                    self.transfers.received(from, position, Ok(()));
+                    self.received = Some(received);
+                    self.inputs.push(Input::SnapshotReceived {
+                        from,
+                        term,
+                        position,
+                    });
+                }
+                Err(error) => self.transfers.received(from, position, Err(&error)),
+            },
+            Event::TurnedAway(sentence) => self.stopped = Some(Stopped::TurnedAway(sentence)),
+        }
+    }
+
+    fn take_request(&mut self, request: Request) {
+        let input = match request {
+            Request::Propose(command, reply) => Input::Propose {
+                ticket: self.waiting.proposal(reply),
+                command,
+            },
+            Request::Read(reply) => Input::Read {
+                ticket: self.waiting.read(reply),
+            },
+            Request::Transfer(to, reply) => Input::Transfer {
+                ticket: self.waiting.transfer(reply),
+                to,
+            },
+            Request::MayStand(may) => Input::MayStand(may),
+            Request::End => {
+                self.ending = true;
+                return;
+            }
+        };
+        self.inputs.push(input);
+    }
+
+    fn turn(&mut self) {
+        let now = self.now();
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let status = {
+            let mut engine = self.context.engine.borrow_mut();
+            let Some((_, node)) = &mut *engine else {
+                return;
+            };
+            // The last snapshot of this node may be told once the log holds all of it.
+            let durable = node.status().durable;
+            if let Some(position) = self.published.take_if(|at| at.index <= durable) {
+                self.inputs.push(Input::SnapshotTaken(position));
+            }
+            node.turn(now, self.inputs.drain(..), &mut outputs);
+            node.status()
+        };
+        for output in outputs.drain(..) {
+            self.carry_out(output);
+        }
+        self.outputs = outputs;
+        // One that the engine did not ask to install is of no use any more.
+        self.received = None;
+        self.submit_backlog();
+        self.consider_snapshot(&status);
+        self.publish(status);
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Write(write) => self.backlog.push_back(Job::Write(write)),
+            Output::Send { to, message } => {
+                let packet = Packet::Message(message);
+                if let Some(peer) = self.context.peers.get(&to)
+                    && let Err(error) = peer.outbox.push(&packet)
+                {
+                    warn!(peer = to.0, %error, "a message cannot be sent");
+                }
+            }
+            Output::Apply(entries) => self.apply(&entries),
+            Output::Accepted { ticket, position } => {
+                self.waiting.accepted(ticket, position, self.applied());
+            }
+            Output::Refused { ticket, refusal } => self.waiting.refused(ticket, refusal),
+            Output::Unknown { ticket } => self.waiting.unknown(ticket),
+            Output::ReadAt { ticket, index } => {
+                self.waiting.read_at(ticket, index, self.applied());
+            }
+            Output::TransferEnded { ticket, moved } => {
+                self.waiting.transfer_ended(ticket, moved);
+            }
+            Output::SendSnapshot { to, term } => self.transfers.send(to, term),
+            Output::InstallSnapshot {
+                seq,
+                position,
+                keep_log,
+            } => {
+                self.install(seq, position, keep_log);
+            }
+            Output::Probe(peer) => {
+                if let Some(peer) = self.context.peers.get(&peer) {
+                    peer.dial_now.notify_one();
+                }
+            }
+            Output::Event(event) => tell(&event),
+        }
+    }
+
+    fn applied(&self) -> Index {
+        self.shared.store.borrow().view().position().index
+    }
+
+    fn apply(&mut self, entries: &[Entry]) {
+        let mut store = self.shared.store.borrow_mut();
+        for entry in entries {
+            let outcome = store.apply(entry.position(), &entry.payload);
+            if let Outcome::Unsupported { format } = outcome {
+                self.stopped = Some(Stopped::Unsupported(format));
+                return;
+            }
+            self.waiting.applied(entry.position(), &outcome);
+        }
+        if let Some(last) = entries.last() {
+            self.waiting.applied_to(last.index);
+        }
+    }
+
+    fn install(&mut self, seq: IoSeq, position: Position, keep_log: bool) {
+        let received = self.received.take();
+        let Some(Received { snapshot, view }) = received.map(|boxed| *boxed) else {
+            unreachable!("only a snapshot that was received in this turn is installed");
+        };
+        info!(?position, "installing a snapshot of the leader");
+        let snapshot = Box::new(snapshot);
+        self.backlog.push_back(Job::Install {
+            seq,
+            position,
+            keep_log,
+            snapshot,
+        });
+        let before = self.shared.store.borrow_mut().replace(view);
+        // Dropping a large state takes a while.
+        std::thread::spawn(move || drop(before));
+        self.waiting.skipped_to(position.index);
+    }
+
+    /// Gives the journal what it has room for; the rest waits, in order. The engine bounds it: it
+    /// takes no more once too much is not durable.
+    fn submit_backlog(&mut self) {
+        while let Some(job) = self.backlog.pop_front() {
+            match self.journal.submit(job) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                    // If its thread has ended, its last report says why.
+                    self.backlog.push_front(job);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a snapshot when the log has outgrown both its limit and the state.
+    fn consider_snapshot(&mut self, status: &Status) {
+        let limit = self.context.settings.snapshot_log_bytes;
+        if self.published.is_some() || status.log_bytes <= limit {
+            return;
+        }
+        let store = self.shared.store.borrow();
+        let view = store.view();
+        let outgrown = status.log_bytes as u64 > view.used_bytes();
+        if outgrown && view.position().index > status.base.index {
+            self.transfers.write(view.clone());
+        }
+    }
+
+    /// Lets others see where the node is; wakes them only if what they wait for changed.
+    fn publish(&self, status: Status) {
+        let revision = self.shared.store.borrow().view().revision();
+        self.shared.revision.send_if_modified(|seen| {
+            let changed = *seen != revision;
+            *seen = revision;
+            changed
+        });
+        self.shared.status.send_if_modified(|seen| {
+            let key = |status: &Status| {
+                let Status {
+                    role,
+                    term,
+                    leader,
+                    tickets,
+                    established,
+                    handing_over,
+                    ..
+                } = status;
+                (*role, *term, *leader, *tickets, *established, *handing_over)
+            };
+            let changed = key(seen) != key(&status) || seen.alive != status.alive;
+            *seen = Rc::new(status);
+            changed
+        });
+    }
+}
+
+fn tell(event: &consensus::Event) {
+    match event {
+        consensus::Event::RoleChanged { role, term, leader } => {
+            info!(?role, term = term.0, leader = leader.map(|id| id.0), "role");
+        }
+        event => info!(?event, "consensus"),
+    }
+}

@@ -1,0 +1,68 @@
+//! The first start (R13): a node with a fresh disk asks every configured node until all say that
+//! their disks are fresh too, or one says that the cluster exists.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::context::Context;
+use super::dialer::{Dialed, dial};
+use super::handle::Phase;
+use crate::consensus::{ClusterId, Founding, Membership, NodeId, Rejection, Report, found};
+
+/// How long to wait before asking everybody again.
+const ASK_AGAIN: Duration = Duration::from_millis(40);
+
+/// Asks until the membership is known. `name` is for a cluster that this node founds.
+pub(super) async fn find_cluster(
+    context: &Rc<Context>,
+    name: ClusterId,
+    phase: &watch::Sender<Phase>,
+) -> Result<Membership, Rejection> {
+    let me = context.settings.id;
+    let configured = context.settings.members.keys().copied().collect();
+    loop {
+        // Only what was said in this very round counts: a disk may be wiped in between.
+        let mut reports = BTreeMap::from([(me, Report::Fresh(context.incarnation))]);
+        let asked = context.peers.keys().map(|peer| ask(context, *peer));
+        reports.extend(join_all(asked).await.into_iter().flatten());
+        match found(me, &configured, &reports, name) {
+            Founding::Join(membership) => {
+                info!(
+                    cluster = format!("{:016x}", membership.cluster.0),
+                    "cluster found"
+                );
+                return Ok(membership);
+            }
+            Founding::Refused(rejection) => return Err(rejection),
+            Founding::Wait(missing) => {
+                phase.send_if_modified(|phase| {
+                    let news = Phase::Founding(missing);
+                    let changed = *phase != news;
+                    if changed {
+                        info!(?news, "waiting for all nodes of the first start");
+                        *phase = news;
+                    }
+                    changed
+                });
+            }
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn ask(context: &Context, peer: NodeId) -> Option<(NodeId, Report)> {
+    match dial(context, peer).await {
+        Ok(Dialed::Noted(theirs)) => Some((peer, theirs.report())),
+        Ok(Dialed::Up(..)) => None,
+        Err(error) => {
+            debug!(peer = peer.0, %error, "not met");
+            None
+        }
+    }
+}

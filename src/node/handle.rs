@@ -1,0 +1,200 @@
+//! A client's way to the node that it runs beside.
+//!
+//! The node, its server and everything else on its runtime share one thread, so the state is read
+//! in place and nothing is locked. A request that was refused with nothing written is tried again
+//! here, until it succeeds or its time is up; one that may have been written never is (R20).
+
+use std::cell::{Ref, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::consensus::{NodeId, Refusal, Status};
+use crate::state::{Address, ClusterInfo, Command, Outcome, Revision, Store};
+
+/// How long a refused request waits before it is tried again, unless the leader changes first.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// Clones are cheap and name the same node.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) shared: Rc<Shared>,
+}
+
+/// What the node lets others see; written by the driver alone.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: RefCell<Store>,
+    pub(super) addresses: RefCell<BTreeMap<NodeId, Address>>,
+    pub(super) status: watch::Sender<Rc<Status>>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) revision: watch::Sender<Revision>,
+    pub(super) request_timeout: Duration,
+}
+
+/// How far the node's life is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Its disk is fresh, and the cluster is not founded: these nodes have not been heard (R13).
+    Founding(BTreeSet<NodeId>),
+    /// Its log is recovered and its engine runs.
+    Running,
+    /// It is handing over and about to end.
+    Stopping,
+}
+
+/// Something asked of the driver.
+#[derive(Debug)]
+pub(super) enum Request {
+    Propose(Bytes, oneshot::Sender<Answer<Outcome>>),
+    Read(oneshot::Sender<Answer<()>>),
+    Transfer(Option<NodeId>, oneshot::Sender<bool>),
+    MayStand(bool),
+    /// The node ends; what is queued becomes durable first.
+    End,
+}
+
+/// What the driver says to one attempt.
+pub(super) type Answer<T> = Result<T, Attempt>;
+
+/// Why one attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Attempt {
+    /// Nothing was written; it may be tried again.
+    Refused(Refusal),
+    /// Another entry took the place in the log; nothing was written, it may be tried again.
+    Overwritten,
+    /// It may or may not be written, and must not be tried again (R20).
+    Unknown,
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// Nothing was written.
+    #[error("no leader took the request in time ({0}); nothing was written, ask again")]
+    NotTaken(&'static str),
+    /// The outcome is not known.
+    #[error(
+        "the leader was lost, or took too long, after it was sent the command: it may or may not \
+         be written; read before you write again"
+    )]
+    Unknown,
+    /// The node is ending.
+    #[error("this node is stopping; nothing was written, ask another node")]
+    Stopping,
+}
+
+impl Handle {
+    /// Replicates a command and waits until it is applied here. Valid commands only
+    /// ([`Command::check`]).
+    pub async fn write(&self, command: &Command) -> Result<Outcome, Failure> {
+        let command = command.encode();
+        self.attempt(|reply| Request::Propose(command.clone(), reply))
+            .await
+    }
+
+    /// Waits until this node's state covers everything that was acknowledged anywhere before the
+    /// call: what is read from it then, without waiting in between, is linearizable.
+    pub async fn catch_up(&self) -> Result<(), Failure> {
+        self.attempt(Request::Read).await
+    }
+
+    async fn attempt<T>(
+        &self,
+        request: impl Fn(oneshot::Sender<Answer<T>>) -> Request,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + self.shared.request_timeout;
+        let mut status = self.shared.status.subscribe();
+        loop {
+            let (reply, answer) = oneshot::channel();
+            let sent = timeout_at(deadline, self.requests.send(request(reply))).await;
+            match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Failure::Stopping),
+                Err(_) => return Err(Failure::NotTaken("the node is overloaded")),
+            }
+            let reason = match timeout_at(deadline, answer).await {
+                Ok(Ok(Ok(done))) => return Ok(done),
+                Ok(Ok(Err(Attempt::Unknown))) | Ok(Err(_)) | Err(_) => {
+                    return Err(Failure::Unknown);
+                }
+                Ok(Ok(Err(Attempt::Refused(refusal)))) => reason(refusal),
+                Ok(Ok(Err(Attempt::Overwritten))) => "the leader changed",
+            };
+            // Nothing was written: wait for a leader and try again, at most once a while.
+            let retry_at = (Instant::now() + RETRY_AFTER).min(deadline);
+            status.mark_unchanged();
+            tokio::select! {
+                () = sleep_until(retry_at) => {}
+                _ = status.changed() => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::NotTaken(reason));
+            }
+        }
+    }
+
+    /// The state as applied here; possibly stale. Not to be held across an `await`.
+    pub fn store(&self) -> Ref<'_, Store> {
+        self.shared.store.borrow()
+    }
+
+    /// The newest revision applied here, for those who wait for changes.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.shared.revision.subscribe()
+    }
+
+    /// The engine's status, for those who wait for changes of role, term or leader. Before the
+    /// engine runs it says: candidate, term 0.
+    pub fn statuses(&self) -> watch::Receiver<Rc<Status>> {
+        self.shared.status.subscribe()
+    }
+
+    /// The engine's status now.
+    pub fn status(&self) -> Rc<Status> {
+        Rc::clone(&self.shared.status.borrow())
+    }
+
+    /// How far the node's life is.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.shared.phase.subscribe()
+    }
+
+    /// The cluster-info document (S6) as of now.
+    pub fn cluster_info(&self) -> ClusterInfo {
+        ClusterInfo::new(
+            &self.shared.status.borrow(),
+            &self.shared.addresses.borrow(),
+        )
+    }
+
+    /// Hands leadership over, to `to` or to the best follower. `false` if this node does not lead,
+    /// or still does after an election timeout.
+    pub async fn transfer(&self, to: Option<NodeId>) -> Result<bool, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.send(Request::Transfer(to, reply)).await;
+        sent.map_err(|_| Failure::Stopping)?;
+        answer.await.map_err(|_| Failure::Stopping)
+    }
+
+    /// Whether the node may stand for election from now on (R9, R12).
+    pub async fn may_stand(&self, may: bool) -> Result<(), Failure> {
+        let sent = self.requests.send(Request::MayStand(may)).await;
+        sent.map_err(|_| Failure::Stopping)
+    }
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotLeader => "no leader is known",
+        Refusal::HandingOver => "the leader is handing over",
+        Refusal::Busy => "the leader is overloaded",
+        Refusal::Storage => "the leader's disk is stalled or full",
+    }
+}

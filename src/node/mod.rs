@@ -1,0 +1,31 @@
+//! The shell around the engine: one thread, one runtime, real sockets, real time and a real disk.
+//!
+//! ```text
+//!             one thread                                          its own threads
+//!   dialer (one a peer)   <-- outbox --+                          the log (storage::Journal)
+//!   acceptor, one reader a peer -------+-- driver -- engine       a snapshot being written
+//!   Handle (server, command line) -----+      |                   a snapshot being restored
+//!                                             +-- state machine
+//! ```
+//!
+//! `run` puts a node together and takes it apart; `founding` is its first start; `driver` is the
+//! one loop; `dialer`, `acceptor` and `outbox` are its links; `snapshots` moves snapshots;
+//! `waiting` are its clients; [`Handle`] is their way in. No rule of consensus lives here: the
+//! engine decides, this carries out.
+
+mod acceptor;
+mod context;
+mod dialer;
+mod driver;
+mod founding;
+mod handle;
+mod outbox;
+mod run;
+mod settings;
+mod snapshots;
+mod waiting;
+
+pub use driver::Stopped;
+pub use handle::{Failure, Handle, Phase};
+pub use run::{NodeError, Running, start};
+pub use settings::{MemberAddress, Settings, SettingsError};

@@ -1,0 +1,269 @@
+//! One node from start to end.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::acceptor::accept;
+use super::context::{Context, EVENTS_MAX};
+use super::dialer::keep_linked;
+use super::driver::{Driver, Sources, Stopped};
+use super::founding::find_cluster;
+use super::handle::{Handle, Phase, Request, Shared};
+use super::settings::{Settings, SettingsError};
+use super::snapshots::Transfers;
+use crate::consensus::{
+    ClusterId, Incarnation, Index, Node, NodeId, Position, Rejection, Role, Status, Term,
+};
+use crate::state::{Address, HistoryLimits, Revision, Store, View};
+use crate::storage::{DataDir, FileDisk, Journal, Opened, Snapshots};
+
+/// Requests of clients that wait for the driver at most.
+const REQUESTS_MAX: usize = 4096;
+/// How long a leader that is asked to end may take to hand over.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// Why a node did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The settings cannot work.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The data directory cannot be used.
+    #[error("{0}")]
+    Storage(#[from] crate::storage::Error),
+    /// The snapshot cannot be restored.
+    #[error("the snapshot in the data directory cannot be restored: {0}")]
+    Restore(#[from] crate::state::RestoreError),
+    /// A socket or a thread cannot be made.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The cluster does not take this node.
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    /// It ended while it ran.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A node that is starting or running.
+#[derive(Debug)]
+pub struct Running {
+    /// The way to it.
+    pub handle: Handle,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), NodeError>>,
+}
+
+/// Starts a node on the present thread, which must run a [`tokio::task::LocalSet`]. Peers are
+/// taken from `listener`.
+///
+/// # Errors
+/// If the settings or the data directory cannot be used. What goes wrong later is said by
+/// [`Running::ended`].
+pub fn start(settings: Settings, listener: TcpListener) -> Result<Running, NodeError> {
+    settings.check()?;
+    let disk = FileDisk::open(&settings.data_dir)?;
+    let directory = DataDir::open(disk, settings.id, Incarnation(random()?))?;
+    let (requests, asked) = mpsc::channel(REQUESTS_MAX);
+    let (events, happened) = mpsc::channel(EVENTS_MAX);
+    let shared = Rc::new(shared(&settings));
+    let incarnation = directory.identity().incarnation;
+    let context = Rc::new(Context::new(settings, incarnation, events));
+    let (stop, stopping) = watch::channel(false);
+    let starting = Starting {
+        context,
+        shared: Rc::clone(&shared),
+        directory,
+        stopping,
+    };
+    let handle = Handle { requests, shared };
+    let task = spawn_local(starting.run(listener, happened, asked, handle.clone()));
+    Ok(Running { handle, stop, task })
+}
+
+impl Running {
+    /// Asks the node to end: a leader hands over first, for two seconds at most.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for the end.
+    pub async fn ended(self) -> Result<(), NodeError> {
+        match self.task.await {
+            Ok(ended) => ended,
+            Err(error) => Err(io::Error::other(error).into()),
+        }
+    }
+}
+
+/// What a node has before it knows its cluster.
+struct Starting {
+    context: Rc<Context>,
+    shared: Rc<Shared>,
+    directory: DataDir<FileDisk>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Starting {
+    async fn run(
+        mut self,
+        listener: TcpListener,
+        events: mpsc::Receiver<super::context::Event>,
+        requests: mpsc::Receiver<Request>,
+        handle: Handle,
+    ) -> Result<(), NodeError> {
+        let accepting = Task(spawn_local(accept(Rc::clone(&self.context), listener)));
+        if self.directory.identity().membership.is_none() {
+            let name = ClusterId(random()?);
+            let membership = tokio::select! {
+                found = find_cluster(&self.context, name, &self.shared.phase) => found?,
+                _ = self.stopping.wait_for(|stop| *stop) => return Ok(()),
+            };
+            self.directory
+                .found(membership, self.context.settings.wal)?;
+        }
+        let origin = Instant::now();
+        let (reports, journal_reports) = mpsc::unbounded_channel();
+        let Opened {
+            recovered,
+            wal,
+            snapshots,
+        } = self.directory.recover(self.context.settings.wal)?;
+        let view = restore(&snapshots, recovered.base)?;
+        let membership = recovered.membership.clone();
+        info!(
+            id = recovered.id.0,
+            boot = recovered.boot.0,
+            entries = recovered.entries.len(),
+            "recovered"
+        );
+        *self.shared.store.borrow_mut() = Store::resume(view, HistoryLimits::default());
+        let settings = &self.context.settings;
+        let engine = Node::new(
+            recovered,
+            settings.engine.clone(),
+            random()?,
+            Default::default(),
+        );
+        *self.context.engine.borrow_mut() =
+            Some((membership, engine.map_err(SettingsError::from)?));
+        let journal = Journal::start(wal, snapshots.clone(), settings.journal, move |report| {
+            // The driver is gone only when the node ends.
+            drop(reports.send(report));
+        })?;
+        let transfers = Transfers::new(Rc::clone(&self.context), snapshots);
+        let dialing: Vec<_> = (self.context.peers.keys())
+            .map(|peer| Task(spawn_local(keep_linked(Rc::clone(&self.context), *peer))))
+            .collect();
+        self.shared.phase.send_replace(Phase::Running);
+        let driver = Driver::new(
+            Rc::clone(&self.context),
+            self.shared,
+            journal,
+            transfers,
+            origin,
+        );
+        let sources = Sources {
+            events,
+            journal: journal_reports,
+            requests,
+        };
+        let stopping = Task(spawn_local(hand_over(self.stopping, handle)));
+        let ended = driver.run(sources).await;
+        drop((accepting, dialing, stopping));
+        Ok(ended?)
+    }
+}
+
+/// Waits to be stopped, hands over, and lets go of the last way to the driver.
+async fn hand_over(mut stopping: watch::Receiver<bool>, handle: Handle) {
+    if stopping.wait_for(|stop| *stop).await.is_err() {
+        return;
+    }
+    handle.shared.phase.send_replace(Phase::Stopping);
+    let leaving = async {
+        // It still votes and replicates, but does not stand again (R9).
+        if handle.may_stand(false).await.is_ok() && handle.status().role == Role::Leader {
+            // Whether it moved or not, this node ends.
+            handle.transfer(None).await.unwrap_or_default();
+        }
+    };
+    drop(tokio::time::timeout(HAND_OVER, leaving).await);
+    drop(handle.requests.send(Request::End).await);
+}
+
+/// A task that ends when this is dropped.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn shared(settings: &Settings) -> Shared {
+    let addresses = settings.members.iter().map(|(id, member)| {
+        (
+            *id,
+            Address {
+                ip: member.api.host.clone(),
+                port: member.api.port,
+            },
+        )
+    });
+    let others: BTreeSet<NodeId> = settings.peers().map(|(id, _)| id).collect();
+    Shared {
+        store: RefCell::default(),
+        addresses: RefCell::new(addresses.collect()),
+        status: watch::Sender::new(Rc::new(unborn(settings.id))),
+        phase: watch::Sender::new(Phase::Founding(others)),
+        revision: watch::Sender::new(Revision::START),
+        request_timeout: settings.request_timeout,
+    }
+}
+
+/// What a node says of itself before its engine runs: a candidate that knows nobody (S7).
+fn unborn(id: NodeId) -> Status {
+    Status {
+        id,
+        role: Role::Candidate,
+        term: Term::default(),
+        leader: None,
+        tickets: 0,
+        alive: vec![id],
+        established: false,
+        handing_over: false,
+        commit: Index::default(),
+        durable: Index::default(),
+        last: Position::START,
+        base: Position::START,
+        log_bytes: 0,
+        leader_commit: None,
+        storage_stalled: false,
+    }
+}
+
+fn restore(snapshots: &Snapshots<FileDisk>, base: Position) -> Result<View, NodeError> {
+    let Some(snapshot) = snapshots.newest()? else {
+        return Ok(View::default());
+    };
+    let view = View::read_from(&mut snapshot.state())?;
+    assert!(
+        view.position() == base,
+        "the snapshot is where the log begins"
+    );
+    Ok(view)
+}
+
+fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(io::Error::other)
+}

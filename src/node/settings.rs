@@ -1,0 +1,131 @@
+//! What a node is told before it starts, checked as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::consensus::{Config, ConfigError, NodeId};
+use crate::storage::{JournalConfig, WalConfig};
+use crate::wire::{self, limits::LimitError};
+
+/// The settings of one node; [`Settings::check`] says what is wrong with them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node.
+    pub id: NodeId,
+    /// Every node of the cluster, this one among them (S7: "all configured nodes").
+    pub members: BTreeMap<NodeId, MemberAddress>,
+    /// The directory that is this node's alone.
+    pub data_dir: PathBuf,
+    /// Timings and limits of the engine.
+    pub engine: Config,
+    /// The log on disk.
+    pub wal: WalConfig,
+    /// The thread that writes it.
+    pub journal: JournalConfig,
+    /// A snapshot is taken when the log behind the last one outgrows this, in bytes, and the state.
+    pub snapshot_log_bytes: usize,
+    /// How long a client's request may take before it is answered with a failure.
+    pub request_timeout: Duration,
+}
+
+/// Where one member is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberAddress {
+    /// By the other nodes.
+    pub peer: wire::Address,
+    /// By clients; what the cluster-info document tells (S6).
+    pub api: wire::Address,
+}
+
+/// Settings that cannot work.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The node is not in its own list.
+    #[error("node {0} is not in the list of members; add it, with its own addresses")]
+    NotAMember(NodeId),
+    /// Ids start at 1.
+    #[error("node ids start at 1; 0 is none")]
+    ZeroId,
+    /// Two members with one address.
+    #[error("two members have the address {0}; each needs its own")]
+    SharedAddress(String),
+    /// The engine's timings or limits.
+    #[error(transparent)]
+    Engine(#[from] ConfigError),
+    /// The engine's limits against those of the wire.
+    #[error(transparent)]
+    Wire(#[from] LimitError),
+    /// The log.
+    #[error("{0}")]
+    Storage(String),
+    /// The largest command does not fit in a record of the log.
+    #[error(
+        "a command may have {command} bytes, but the log takes records of {record} bytes; make \
+         its segments longer"
+    )]
+    SmallRecords {
+        /// The engine's limit.
+        command: usize,
+        /// The log's.
+        record: u64,
+    },
+}
+
+impl Settings {
+    /// The settings of node `id` in a cluster of `members`, with every default.
+    pub fn new(
+        id: NodeId,
+        members: BTreeMap<NodeId, MemberAddress>,
+        data_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            id,
+            members,
+            data_dir: data_dir.into(),
+            engine: Config::default(),
+            wal: WalConfig::default(),
+            journal: JournalConfig::default(),
+            snapshot_log_bytes: 16 << 20,
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Says whether a node can start with these settings.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.members.contains_key(&NodeId(0)) {
+            return Err(SettingsError::ZeroId);
+        }
+        if !self.members.contains_key(&self.id) {
+            return Err(SettingsError::NotAMember(self.id));
+        }
+        let mut seen = BTreeSet::new();
+        for address in self
+            .members
+            .values()
+            .flat_map(|member| [&member.peer, &member.api])
+        {
+            if !seen.insert(address.to_string()) {
+                return Err(SettingsError::SharedAddress(address.to_string()));
+            }
+        }
+        self.engine.check()?;
+        wire::limits::check(&self.engine)?;
+        self.wal
+            .check()
+            .map_err(|error| SettingsError::Storage(error.to_string()))?;
+        let (command, record) = (self.engine.command_bytes_max, self.wal.record_bytes_max());
+        if command as u64 + 64 > record {
+            return Err(SettingsError::SmallRecords { command, record });
+        }
+        Ok(())
+    }
+
+    /// The other members.
+    pub fn peers(&self) -> impl Iterator<Item = (NodeId, &MemberAddress)> {
+        self.members
+            .iter()
+            .filter(|(id, _)| **id != self.id)
+            .map(|(id, member)| (*id, member))
+    }
+}
