@@ -149,14 +149,23 @@ mod tests {
 
         let led = ClusterInfo::new(&status(Role::Leader, Some(1)), &addresses());
         let expected = format!(
-            r#"{{"leader":{one},"term":1,"tickets":2,"status":1,"currentNode":{one},"aliveFollowers":[{one},{two}]}}"#
+            concat!(
+                r#"{{"leader":{one},"term":1,"tickets":2,"status":1,"#,
+                r#""currentNode":{one},"aliveFollowers":[{one},{two}]}}"#
+            ),
+            one = one,
+            two = two
         );
         assert_eq!(text(&led), expected);
         assert_eq!(serde_json::from_str::<ClusterInfo>(&expected).unwrap(), led);
 
         let leaderless = ClusterInfo::new(&status(Role::Candidate, None), &addresses());
         let expected = format!(
-            r#"{{"leader":null,"term":1,"tickets":0,"status":3,"currentNode":{one},"aliveFollowers":[{one}]}}"#
+            concat!(
+                r#"{{"leader":null,"term":1,"tickets":0,"status":3,"#,
+                r#""currentNode":{one},"aliveFollowers":[{one}]}}"#
+            ),
+            one = one
         );
         assert_eq!(text(&leaderless), expected);
         assert_eq!(

@@ -8,11 +8,11 @@
 //!   record  key length u16  value length u32  created u64  modified u64  version u64  key  value
 //! ```
 //!
-//! Numbers are little-endian. The records are in order of their keys and none spans two chunks, so
-//! writer and reader need the memory of one chunk. Each sum is the CRC-32C of everything before it,
-//! sums left out, so that a chunk that is missing, repeated or out of place is found as surely as a
-//! flipped bit; the tail's sum covers the hash as well. The hash is [`View::hash`]: what was read is
-//! what was written, or it is refused.
+//! Numbers are little-endian. The records are in order of their keys and none spans two chunks,
+//! so writer and reader need the memory of one chunk. Each sum is the CRC-32C of everything before
+//! it, sums left out, so that a chunk that is missing, repeated or out of place is found as surely
+//! as a flipped bit; it covers what follows it up to the next sum as well, a chunk or the hash. The
+//! hash is [`View::hash`]: what was read is what was written, or it is refused.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;

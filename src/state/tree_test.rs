@@ -139,8 +139,9 @@ proptest! {
             tree.check();
             prop_assert_eq!(content(&tree), model.clone().into_iter().collect::<Vec<_>>());
             let from = from.to_be_bytes().to_vec();
-            let rest = tree.range(&from).map(|record| record.modified.0).collect::<Vec<_>>();
-            prop_assert_eq!(rest, model.range(from..).map(|(_, number)| *number).collect::<Vec<_>>());
+            let rest: Vec<_> = tree.range(&from).map(|record| record.modified.0).collect();
+            let expected: Vec<_> = model.range(from..).map(|(_, number)| *number).collect();
+            prop_assert_eq!(rest, expected);
             for (key, number) in &model {
                 prop_assert_eq!(tree.find(key).map(|record| record.modified.0), Some(*number));
             }
