@@ -9,10 +9,10 @@
 //! ```
 //!
 //! Numbers are little-endian. The records are in order of their keys and none spans two chunks,
-//! so writer and reader need the memory of one chunk. Each sum is the CRC-32C of everything before
-//! it, sums left out, so that a chunk that is missing, repeated or out of place is found as surely
-//! as a flipped bit; it covers what follows it up to the next sum as well, a chunk or the hash. The
-//! hash is [`View::hash`]: what was read is what was written, or it is refused.
+//! so writer and reader need the memory of one chunk. Each sum is the CRC-32C of everything up to
+//! the end of its own head, chunk or tail, sums left out: a chunk that is missing, repeated or out
+//! of place is found as surely as a flipped bit. The hash is [`View::hash`]: what was read is what
+//! was written, or it is refused.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
