@@ -172,6 +172,7 @@ impl Node {
         let reply = BeatReply {
             term: self.term(),
             round: beat.round,
+            can_stand: self.can_stand(),
         };
         self.reply(from, Message::BeatReply(reply));
     }

@@ -24,7 +24,8 @@ use super::{
 /// The order of candidates (S9): the one with the longer log, then the one with the smaller id.
 ///
 /// It delays a less preferred candidate by one bounded wait for each leaderless time, counted from
-/// the first candidate seen, and so can never block an election: scenario 12.
+/// the first candidate seen, and so can never block an election (scenario 12). The wait is drawn
+/// anew each time, so that those who waited for a candidate in vain do not all stand at once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Preference {
     favourite: Option<(Position, NodeId)>,
@@ -32,23 +33,10 @@ pub(super) struct Preference {
 }
 
 impl Preference {
-    /// A candidate was seen; the first one starts the wait, which ends at `until`.
-    fn notice(&mut self, last: Position, id: NodeId, until: Mono) {
-        self.until.get_or_insert(until);
-        if self
-            .favourite
-            .is_none_or(|favourite| preferred((last, id), favourite))
-        {
-            self.favourite = Some((last, id));
-        }
-    }
-
-    /// Until when this candidate has to wait for a preferred one.
-    fn defers(&self, last: Position, id: NodeId, now: Mono) -> Option<Mono> {
-        let until = self.until.filter(|until| now < *until)?;
-        self.favourite
-            .filter(|favourite| preferred(*favourite, (last, id)))
-            .map(|_| until)
+    /// Until when this candidate has to let a preferred one go first, which may have passed.
+    fn outranks(&self, last: Position, id: NodeId) -> Option<Mono> {
+        let favourite = self.favourite?;
+        self.until.filter(|_| preferred(favourite, (last, id)))
     }
 }
 
@@ -65,6 +53,8 @@ impl Candidate {
             round: 0,
             grants: BTreeSet::new(),
             denials: BTreeSet::new(),
+            asked_at: ask_at,
+            agreed_at: None,
             ask_at,
             give_up_at: ask_at,
         }
@@ -103,15 +93,30 @@ impl Node {
         {
             return Verdict::HasLeader;
         }
-        self.preference.notice(
-            request.last,
-            from,
-            self.now.after(self.config.preference_wait),
-        );
-        match self.preference.defers(request.last, from, self.now) {
+        self.notice_candidate(request.last, from);
+        match self.held_until(request.last, from) {
             Some(_) => Verdict::Held,
             None => Verdict::Granted,
         }
+    }
+
+    /// A candidate was seen; the first one of a leaderless time starts the wait (S9).
+    fn notice_candidate(&mut self, last: Position, id: NodeId) {
+        if self.preference.until.is_none() {
+            let wait = self.rng.between_one_and_two(self.config.preference_wait);
+            self.preference.until = Some(self.now.after(wait));
+        }
+        let favourite = self.preference.favourite;
+        if favourite.is_none_or(|favourite| preferred((last, id), favourite)) {
+            self.preference.favourite = Some((last, id));
+        }
+    }
+
+    /// Until when the pre-vote of this candidate is held back for a preferred one.
+    fn held_until(&self, last: Position, id: NodeId) -> Option<Mono> {
+        self.preference
+            .outranks(last, id)
+            .filter(|until| self.now < *until)
     }
 
     fn real_vote_requested(&mut self, from: NodeId, request: &VoteRequest) {
@@ -180,7 +185,7 @@ impl Node {
             let leader = self
                 .hears_leader_until(*from)
                 .filter(|until| self.now < *until);
-            let preferred = self.preference.defers(request.last, *from, self.now);
+            let preferred = self.held_until(request.last, *from);
             leader
                 .or(preferred)
                 .unwrap_or_else(|| since.after(self.config.heartbeat * 2))
@@ -236,11 +241,7 @@ impl Node {
         let Some(term) = self.term().next() else {
             return;
         };
-        self.preference.notice(
-            self.log.last(),
-            self.id,
-            self.now.after(self.config.preference_wait),
-        );
+        self.notice_candidate(self.log.last(), self.id);
         self.rounds += 1;
         self.event(Event::Stands {
             ballot: Ballot::Pre,
@@ -251,6 +252,8 @@ impl Node {
             round: self.rounds,
             grants: BTreeSet::from([self.id]),
             denials: BTreeSet::new(),
+            asked_at: self.now,
+            agreed_at: None,
             ask_at: self.now_and_a_heartbeat(),
             give_up_at: self.now,
         });
@@ -259,19 +262,32 @@ impl Node {
 
     /// Stands in earnest once a majority would agree, unless a preferred candidate is about to.
     fn watch_soundings(&mut self) {
-        let RoleState::Candidate(candidate) = &self.role else {
+        let (now, majority) = (self.now, self.majority());
+        let RoleState::Candidate(candidate) = &mut self.role else {
             return;
         };
-        let agreed = candidate.grants.len() >= self.majority();
-        if agreed
-            && self
-                .preference
-                .defers(self.log.last(), self.id, self.now)
-                .is_none()
-        {
+        if candidate.grants.len() >= majority {
+            candidate.agreed_at.get_or_insert(now);
+        }
+        if self.stands_at().is_some_and(|at| now >= at) {
             self.stand();
             self.watch_ballot();
         }
+    }
+
+    /// When a candidate that a majority agrees with stands: it lets a preferred one go first, for
+    /// the drawn wait and for as long again as its own pre-vote took, since the other's may take
+    /// as long.
+    fn stands_at(&self) -> Option<Mono> {
+        let RoleState::Candidate(candidate) = &self.role else {
+            return None;
+        };
+        let agreed_at = candidate.agreed_at?;
+        let took = agreed_at
+            .since(candidate.asked_at)
+            .min(self.config.election_timeout);
+        let yields_until = self.preference.outranks(self.log.last(), self.id);
+        Some(yields_until.map_or(agreed_at, |until| until.max(agreed_at.after(took))))
     }
 
     /// Begins an election: a new term, and the first vote for itself (Raft 5.2).
@@ -299,6 +315,8 @@ impl Node {
             round: self.rounds,
             grants: BTreeSet::new(),
             denials: BTreeSet::new(),
+            asked_at: self.now,
+            agreed_at: None,
             ask_at: self.now_and_a_heartbeat(),
             give_up_at: self.now.after(patience),
         });
@@ -317,20 +335,31 @@ impl Node {
         if own_vote_durable {
             candidate.grants.insert(self.id);
         }
+        // One that cannot be reached will not vote either.
+        let lost = candidate.denials.union(&self.cut_off);
+        let lost = lost.filter(|id| !candidate.grants.contains(id)).count();
         if own_vote_durable && candidate.grants.len() >= majority {
             let tickets = u32::try_from(candidate.grants.len()).unwrap_or(u32::MAX);
             self.lead(tickets);
-        } else if candidate.denials.len() > voters - majority || self.now >= candidate.give_up_at {
+        } else if lost > voters - majority || self.now >= candidate.give_up_at {
             self.lose();
         }
     }
 
-    /// This term stays without a leader, as far as this node can tell (S4); the next attempt comes
-    /// after a random wait that doubles, so that two candidates do not tie for ever (S5).
+    /// This term stays without a leader, as far as this node can tell (S4). The next attempt comes
+    /// after a random wait that doubles from the time that this one took, so that two candidates
+    /// do not tie for ever (S5).
     fn lose(&mut self) {
+        let RoleState::Candidate(candidate) = &self.role else {
+            return;
+        };
+        let took = self
+            .now
+            .since(candidate.asked_at)
+            .max(self.config.preference_wait);
+        let wait = took * (1 << self.failed_attempts.min(6));
         self.failed_attempts += 1;
-        let factor = 1 << self.failed_attempts.min(6);
-        let wait = (self.config.preference_wait * factor).min(self.config.election_timeout);
+        let wait = wait.min(self.config.election_timeout);
         let ask_at = self.now.after(self.rng.between_one_and_two(wait));
         self.role = RoleState::Candidate(Candidate::looking(ask_at));
     }
@@ -351,7 +380,9 @@ impl Node {
         let RoleState::Candidate(candidate) = &mut self.role else {
             return;
         };
-        if (candidate.ballot, candidate.round) != (reply.ballot, reply.round) {
+        let answers = (candidate.ballot, candidate.round) == (reply.ballot, reply.round);
+        let stale = reply.ballot == Ballot::Real && reply.term != self.hard_state.term;
+        if !answers || stale {
             return;
         }
         if reply.verdict == Verdict::Granted {
@@ -437,14 +468,10 @@ impl Node {
 
     pub(super) fn candidate_deadline(&self, candidate: &Candidate) -> Mono {
         let own = match candidate.ballot {
-            Ballot::Pre if candidate.grants.len() >= self.majority() => self
-                .preference
-                .defers(self.log.last(), self.id, self.now)
-                .unwrap_or(candidate.ask_at)
-                .min(candidate.ask_at),
-            Ballot::Pre => candidate.ask_at,
-            Ballot::Real => candidate.ask_at.min(candidate.give_up_at),
+            Ballot::Pre => self.stands_at().unwrap_or(candidate.ask_at),
+            Ballot::Real => candidate.give_up_at,
         };
+        let own = own.min(candidate.ask_at);
         self.noted_deadline().map_or(own, |noted| noted.min(own))
     }
 

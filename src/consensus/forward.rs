@@ -25,7 +25,9 @@ pub(super) struct Forwards {
     /// Taken in during this turn; empty between turns.
     queued_commands: Vec<(Ticket, Bytes)>,
     queued_reads: Vec<Ticket>,
-    /// Tickets in all of the above.
+    /// The newest batch heard from each follower, whoever led: a repeat is not answered (R20).
+    heard: BTreeMap<NodeId, u64>,
+    /// Tickets in all of the above but `heard`.
     count: usize,
 }
 
@@ -281,21 +283,17 @@ impl Node {
         if !commands.iter().all(fits) {
             return;
         }
-        let RoleState::Leader(leader) = &mut self.role else {
-            self.answer_forward(from, batch, Err(Refusal::NotLeader));
+        // The first copy was answered, perhaps with a place in the log that still stands: saying
+        // now that nothing was written could be a lie.
+        let newest = self.forwards.heard.entry(from).or_default();
+        if batch <= *newest {
             return;
-        };
-        if term != own_term {
+        }
+        *newest = batch;
+        if self.leading().is_none() || term != own_term {
             self.answer_forward(from, batch, Err(Refusal::NotLeader));
             return;
         }
-        let Some(progress) = leader.followers.get_mut(&from) else {
-            return;
-        };
-        if batch <= progress.batch {
-            return;
-        }
-        progress.batch = batch;
         let outcome = self.may_append().map(|()| {
             let last = self.log.last().index;
             for command in commands {

@@ -41,7 +41,8 @@ number!(
     Incarnation, "k"
 );
 number!(
-    /// Counts the starts of one incarnation; each start raises it durably (R15).
+    /// Names one start of one incarnation: how many came before, and a random number that tells two
+    /// copies of one disk apart (R15). Made by [`Boot::nth`]; later starts compare as larger.
     Boot, "b"
 );
 number!(
@@ -66,6 +67,21 @@ impl Term {
     pub fn next(self) -> Option<Self> {
         let next = Self(self.0.checked_add(1)?);
         (next <= Self::MAX && next.0 >> 32 == self.0 >> 32).then_some(next)
+    }
+}
+
+impl Boot {
+    /// The `count`-th start of a disk, counted from 1. `nonce` is random: a copy of the disk that is
+    /// started as often gets another one.
+    #[must_use]
+    pub fn nth(count: u32, nonce: u32) -> Self {
+        Self(u64::from(count) << 32 | u64::from(nonce))
+    }
+
+    /// How many starts there were, this one included.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.0 >> 32
     }
 }
 

@@ -43,10 +43,12 @@ pub enum Rejection {
         /// The incarnation that came.
         given: u64,
     },
-    /// An older start of the disk than one already seen (R15).
+    /// An older start of the disk than one already seen, or one of another copy (R15).
     #[error(
-        "node {id} runs on an old copy of its disk: it says boot {given}, but boot {known} was \
-         seen; give it its newest data directory"
+        "node {id} runs on an old copy of its disk: this is its start number {}, but another one, \
+         number {}, was seen already; give it its newest data directory",
+        given.count(),
+        known.count()
     )]
     OldBoot {
         /// Who.
@@ -92,12 +94,15 @@ impl Membership {
                 given,
             });
         }
+        // Each start raises the count, so two starts of one count are of two copies of a disk.
         match newest_boot {
-            Some(known) if known > hello.boot => Err(Rejection::OldBoot {
-                id: hello.id,
-                known,
-                given: hello.boot,
-            }),
+            Some(known) if known != hello.boot && known.count() >= hello.boot.count() => {
+                Err(Rejection::OldBoot {
+                    id: hello.id,
+                    known,
+                    given: hello.boot,
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -148,7 +153,7 @@ pub fn found(
         let hello = Hello {
             id: me,
             incarnation,
-            boot: Boot(1),
+            boot: Boot::nth(1, 0),
             term: Term::default(),
             durable: Position::START,
         };

@@ -188,6 +188,8 @@ pub struct BeatReply {
     pub term: Term,
     /// Which beat.
     pub round: u64,
+    /// Whether the answering node could take over: it may stand, and its disk keeps up.
+    pub can_stand: bool,
 }
 
 /// Commands for the leader, from the clients of a follower.

@@ -1,6 +1,6 @@
 //! The node: its state, the one way in, and what belongs to no part alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::durability::Durability;
 use super::election::Preference;
@@ -33,6 +33,8 @@ pub struct Node {
     pub(super) role: RoleState,
     /// The newest boot of each peer that was heard of (R15).
     pub(super) boots: BTreeMap<NodeId, Boot>,
+    /// Peers that cannot be reached, as far as this node's links tell.
+    pub(super) cut_off: BTreeSet<NodeId>,
     /// Pre-votes that were not granted yet and may still be, each with its time of arrival.
     pub(super) noted: BTreeMap<NodeId, (VoteRequest, Mono)>,
     pub(super) preference: Preference,
@@ -103,6 +105,7 @@ impl Node {
                 .map(boot_of)
                 .collect(),
             membership,
+            cut_off: BTreeSet::new(),
             noted: BTreeMap::new(),
             preference: Preference::default(),
             rounds: names_of(boot),
@@ -180,6 +183,7 @@ impl Node {
         if from == self.id || !self.membership.voters.contains_key(&from) {
             return;
         }
+        self.cut_off.remove(&from);
         match message {
             Message::VoteRequest(request) => self.vote_requested(from, request),
             Message::VoteReply(reply) => self.vote_replied(from, &reply),
@@ -210,7 +214,7 @@ impl Node {
             LinkEvent::Up(hello) => self.link_up(peer, &hello),
             LinkEvent::Ended => self.link_ended(peer),
             LinkEvent::Refused => self.link_refused(peer),
-            LinkEvent::Unreachable => {}
+            LinkEvent::Unreachable => drop(self.cut_off.insert(peer)),
         }
     }
 
@@ -273,7 +277,7 @@ impl Node {
         let (tickets, alive) = match &self.role {
             RoleState::Leader(leader) => (leader.tickets, self.alive(leader)),
             RoleState::Follower(follower) if follower.leader.is_some() => {
-                (follower.tickets, follower.alive.clone())
+                (follower.tickets, self.alive_as_told(follower))
             }
             RoleState::Follower(_) | RoleState::Candidate(_) => (0, vec![self.id]),
         };
@@ -304,6 +308,15 @@ impl Node {
 
 // What the parts share.
 impl Node {
+    /// Whom the leader hears; before its first beat that is known of the two of them only.
+    fn alive_as_told(&self, follower: &Follower) -> Vec<NodeId> {
+        if !follower.alive.is_empty() {
+            return follower.alive.clone();
+        }
+        let both: BTreeSet<_> = follower.leader.into_iter().chain([self.id]).collect();
+        both.into_iter().collect()
+    }
+
     pub(super) fn term(&self) -> Term {
         self.hard_state.term
     }
@@ -447,7 +460,7 @@ impl Node {
 /// Where the numbers begin that name this boot's votes and requests: no two boots share one, so an
 /// answer to an earlier boot, held back until now, is never taken for an answer to this one.
 fn names_of(boot: Boot) -> u64 {
-    boot.0 << 32
+    boot.count() << 32
 }
 
 fn boot_of(peer: PeerRecord) -> (NodeId, Boot) {

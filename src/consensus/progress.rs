@@ -32,8 +32,8 @@ pub(super) struct Progress {
     pub(super) round: u64,
     /// When that beat was sent: the follower heard this leader no earlier than this.
     pub(super) heard: Mono,
-    /// The newest batch of forwarded commands taken from it; repeats are dropped (R20).
-    pub(super) batch: u64,
+    /// Whether it said with that answer that it could take over.
+    pub(super) can_stand: bool,
 }
 
 /// How a follower is being fed.
@@ -63,7 +63,7 @@ impl Progress {
             commit_told: Index(0),
             round: 0,
             heard: now,
-            batch: 0,
+            can_stand: false,
         }
     }
 

@@ -31,6 +31,7 @@ impl Leader {
             rounds_sent: VecDeque::new(),
             reads: Reads::default(),
             transfer: None,
+            spurned: None,
         }
     }
 
@@ -101,19 +102,21 @@ impl Node {
             return;
         };
         let sent_at = leader.sent_at(reply.round);
+        let sent = reply.round <= leader.round;
         let Some(progress) = leader.followers.get_mut(&from) else {
             return;
         };
-        if reply.term == term && reply.round > progress.round {
+        if reply.term == term && sent && reply.round > progress.round {
             progress.round = reply.round;
             progress.heard = sent_at.unwrap_or(progress.heard).max(progress.heard);
+            progress.can_stand = reply.can_stand;
             self.confirm_reads();
         }
     }
 
     /// A peer introduced itself to its leader: it is told at once who leads (S7), and fed from
     /// where its disk ends.
-    pub(super) fn welcome(&mut self, peer: NodeId, hello: &Hello) {
+    pub(super) fn welcome(&mut self, peer: NodeId, hello: &Hello, restarted: bool) {
         let last = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else {
             return;
@@ -121,7 +124,10 @@ impl Node {
         let Some(progress) = leader.followers.get_mut(&peer) else {
             return;
         };
-        progress.probe(hello.durable.index.min(last).next());
+        // Both sides of a link that ended dial again; a snapshot on its way goes on.
+        if restarted || progress.feed != Feed::Snapshot {
+            progress.probe(hello.durable.index.min(last).next());
+        }
         if let RoleState::Leader(leader) = &self.role {
             let beat = self.beat_message(leader);
             self.send(peer, beat);

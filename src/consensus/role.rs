@@ -65,6 +65,10 @@ pub(super) struct Candidate {
     pub(super) grants: BTreeSet<NodeId>,
     /// Who said no for good, in earnest only.
     pub(super) denials: BTreeSet<NodeId>,
+    /// When it began to ask.
+    pub(super) asked_at: Mono,
+    /// When a majority first agreed, in a pre-vote.
+    pub(super) agreed_at: Option<Mono>,
     /// When to ask again those who have not answered.
     pub(super) ask_at: Mono,
     /// When an attempt in earnest is given up.
@@ -89,4 +93,6 @@ pub(super) struct Leader {
     pub(super) reads: Reads,
     /// A hand-over in progress.
     pub(super) transfer: Option<Transfer>,
+    /// Whom the last hand-over went to in vain; others are tried first.
+    pub(super) spurned: Option<NodeId>,
 }

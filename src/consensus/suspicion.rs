@@ -67,6 +67,7 @@ impl Node {
     /// A peer introduced itself. A newer boot is remembered durably (R15), and proves that whoever
     /// led under the older one no longer does.
     pub(super) fn link_up(&mut self, peer: NodeId, hello: &Hello) {
+        self.cut_off.remove(&peer);
         let known = self.boots.get(&peer).copied();
         let restarted = known.is_some_and(|known| hello.boot > known);
         if known.is_none_or(|known| hello.boot > known) {
@@ -84,12 +85,13 @@ impl Node {
                 }
             }
             RoleState::Candidate(_) => self.ask_newly_linked(peer),
-            RoleState::Leader(_) => self.welcome(peer, hello),
+            RoleState::Leader(_) => self.welcome(peer, hello, restarted),
         }
     }
 
     pub(super) fn link_ended(&mut self, peer: NodeId) {
         self.noted.remove(&peer);
+        self.cut_off.insert(peer);
         if self.leader() == Some(peer) {
             self.outbox.push(Output::Probe(peer));
             self.abandon_forwards();
@@ -97,6 +99,7 @@ impl Node {
     }
 
     pub(super) fn link_refused(&mut self, peer: NodeId) {
+        self.cut_off.insert(peer);
         if let RoleState::Follower(follower) = &mut self.role
             && follower.leader == Some(peer)
         {

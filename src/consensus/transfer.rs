@@ -5,6 +5,8 @@
 //! if nothing had happened (scenarios 50, 51). A leader whose disk stalls does the same on its own
 //! (scenario 52).
 
+use std::cmp::Reverse;
+
 use super::progress::Progress;
 use super::role::{Leader, RoleState};
 use super::{Event, Message, Mono, Node, NodeId, Output, StepDown, Term, Ticket};
@@ -42,17 +44,22 @@ impl Node {
         }
     }
 
-    /// The follower to hand over to: the given one, or the one that is furthest, if it is heard.
+    /// The follower to hand over to, among those that are heard and say that they could take over:
+    /// the given one, or the furthest that was not tried in vain just now.
     fn target(&self, leader: &Leader, to: Option<NodeId>) -> Option<NodeId> {
         let alive = self.alive(leader);
-        let furthest =
-            |(id, progress): &(&NodeId, &Progress)| (progress.matched, std::cmp::Reverse(**id));
-        leader
-            .followers
-            .iter()
-            .filter(|(id, _)| alive.contains(id) && to.is_none_or(|to| to == **id))
-            .max_by_key(furthest)
-            .map(|(id, _)| *id)
+        let fit = |(id, progress): &(&NodeId, &Progress)| {
+            progress.can_stand && alive.contains(id) && to.is_none_or(|to| to == **id)
+        };
+        let best = |(id, progress): &(&NodeId, &Progress)| {
+            (
+                leader.spurned != Some(**id),
+                progress.matched,
+                Reverse(**id),
+            )
+        };
+        let chosen = leader.followers.iter().filter(fit).max_by_key(best);
+        chosen.map(|(id, _)| *id)
     }
 
     fn hand_over(&mut self, ticket: Option<Ticket>, to: NodeId) {
@@ -100,12 +107,12 @@ impl Node {
         if let Some(transfer) = leader
             .transfer
             .take_if(|transfer| now >= transfer.give_up_at)
-            && let Some(ticket) = transfer.ticket
         {
-            self.outbox.push(Output::TransferEnded {
-                ticket,
-                moved: false,
-            });
+            leader.spurned = Some(transfer.to);
+            if let Some(ticket) = transfer.ticket {
+                let moved = false;
+                self.outbox.push(Output::TransferEnded { ticket, moved });
+            }
         }
         if !self.storage_stalled {
             return;

@@ -156,6 +156,8 @@ pub(super) struct BeatReply {
     pub(super) term: u64,
     #[prost(uint64, tag = "2")]
     pub(super) round: u64,
+    #[prost(bool, tag = "3")]
+    pub(super) can_stand: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

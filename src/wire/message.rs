@@ -381,6 +381,7 @@ impl From<&BeatReply> for body::BeatReply {
         Self {
             term: reply.term.0,
             round: reply.round,
+            can_stand: reply.can_stand,
         }
     }
 }
@@ -390,6 +391,7 @@ impl From<body::BeatReply> for BeatReply {
         Self {
             term: Term(twin.term),
             round: twin.round,
+            can_stand: twin.can_stand,
         }
     }
 }

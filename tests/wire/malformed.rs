@@ -252,7 +252,13 @@ fn numbers_have_their_limits() {
         index,
     };
     let ask = |term| Message::ReadRequest { request, term };
-    let heard = |term, round| Message::BeatReply(BeatReply { term, round });
+    let heard = |term, round| {
+        Message::BeatReply(BeatReply {
+            term,
+            round,
+            can_stand: true,
+        })
+    };
     let beat = |change: fn(&mut Beat)| {
         let mut beat = beat();
         change(&mut beat);

@@ -170,8 +170,13 @@ fn message() -> impl Strategy<Value = Message> {
                 commands,
             })
         });
-    let beat_reply = (term(), any::<u64>())
-        .prop_map(|(term, round)| Message::BeatReply(BeatReply { term, round }));
+    let beat_reply = (term(), any::<u64>(), any::<bool>()).prop_map(|(term, round, can_stand)| {
+        Message::BeatReply(BeatReply {
+            term,
+            round,
+            can_stand,
+        })
+    });
     let read_request = (any::<u64>(), led_term())
         .prop_map(|(request, term)| Message::ReadRequest { request, term });
     let read_reply =

@@ -98,6 +98,7 @@ fn log() -> Vec<(&'static str, Message)> {
     let heard = BeatReply {
         term: TERM,
         round: 1000,
+        can_stand: true,
     };
     vec![
         ("append", Message::Append(append())),
