@@ -76,7 +76,7 @@ impl<D: Disk> DataDir<D> {
             (None, _, Some(beside)) => return Err(missing("the membership", beside)),
             _ => {}
         }
-        // A name seen after a kill may not be durable yet.
+        // A name seen after a kill may not be durable, and all that follows relies on names.
         disk.sync_dir()
             .map_err(Error::io("sync", "the data directory"))?;
         let mut directory = Self {

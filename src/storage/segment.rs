@@ -248,14 +248,20 @@ impl<F: DiskFile> Segment<F> {
     /// Decides about what [`Segment::scan`] stopped at in the newest segment: below an offset that
     /// was known to be durable it is rot, and an error; else it is a torn write, to be cut (R22).
     pub(super) fn judge(&mut self, what: &'static str) -> Result<(), Error> {
+        let end = self.end;
         let mut piece = vec![0; PIECE_BYTES];
-        let mut offset = self.end.offset;
+        let mut offset = end.offset;
         while offset < self.header.bytes {
             let piece = self.read_piece(&mut piece, offset, self.header.bytes)?;
             for sector in piece.chunks(SECTOR) {
                 // A header proves what was durable before it even if it stands behind damage.
                 if let Some((header, _)) = BatchHeader::decode(sector, self.seed, offset) {
                     self.proven = self.proven.max(header.synced);
+                    // All before it was durable, but was not what is there now: a lost write.
+                    let follows_another = offset == end.offset && header.chain != end.chain;
+                    if follows_another && header.synced == offset {
+                        return Err(Error::rotten(&self.name, offset, what));
+                    }
                 }
                 offset += sector.len() as u64;
             }

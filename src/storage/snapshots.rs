@@ -56,10 +56,9 @@ pub(super) fn published_position(name: &str) -> Option<Position> {
 const UNFINISHED: &str = "unfinished-";
 
 impl<D: Disk> Snapshots<D> {
-    /// Finds the newest snapshot, checks its header, and removes what is unfinished or older.
+    /// Finds the newest snapshot, checks its header, and removes what is unfinished or older. The
+    /// names in the directory must be durable already.
     pub(super) fn open(disk: D) -> Result<Self, Error> {
-        // A name seen after a kill may not be durable; an older snapshot goes only if it is.
-        disk.sync_dir().map_err(Error::io("sync", DIRECTORY))?;
         let names = disk.list().map_err(Error::io("list", DIRECTORY))?;
         let mut published: Vec<Position> =
             names.iter().filter_map(|n| published_position(n)).collect();

@@ -159,8 +159,9 @@ impl<D: Disk> Wal<D> {
         config: WalConfig,
     ) -> Result<(Self, Replay), Error> {
         config.check()?;
-        let directory = "the data directory";
-        let names = disk.list().map_err(Error::io("list", directory))?;
+        let names = disk
+            .list()
+            .map_err(Error::io("list", "the data directory"))?;
         let mut sequences: Vec<u64> = names.iter().filter_map(|n| segment_sequence(n)).collect();
         sequences.sort_unstable();
         check_consecutive(&sequences)?;
@@ -201,7 +202,6 @@ impl<D: Disk> Wal<D> {
         segment.judge(what)?;
         segment.settle()?;
         let spare = Spare::open(disk.clone(), config.segment_bytes, &names)?;
-        disk.sync_dir().map_err(Error::io("sync", directory))?;
         let wal = Self {
             disk,
             incarnation,

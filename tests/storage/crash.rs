@@ -134,7 +134,7 @@ fn crash_at(seed: u64, at: u64, met: &mut Exercised) -> bool {
     let mut life = Life::begin(&disk, seed).unwrap();
     let begun = disk.operations();
     disk.lose_power_at(begun + at);
-    if life.live(24).is_ok() {
+    if life.live(40).is_ok() {
         return false;
     }
     disk.crash();
@@ -178,7 +178,7 @@ fn crash_at(seed: u64, at: u64, met: &mut Exercised) -> bool {
 #[test]
 fn power_lost_at_every_change_loses_nothing_that_was_promised() {
     let mut met = Exercised::default();
-    for seed in 0..24 {
+    for seed in 0..60 {
         let mut at = 0;
         while crash_at(seed, at, &mut met) {
             at += 1;

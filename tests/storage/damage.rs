@@ -248,6 +248,58 @@ fn garbage_is_survived() {
     assert!(refused > 1500, "{refused}");
 }
 
+/// A disk that drops a write and says nothing leaves whole, well-formed, older sectors.
+#[test]
+fn a_write_that_never_happened_is_refused() {
+    let (disk, _) = two_segments();
+    let twin = disk.fork(1);
+    let name = segments(&disk)[1].clone();
+    let place = usize::try_from(filled(&disk, &name)).unwrap();
+    for (disk, said) in [(&disk, b"one"), (&twin, b"two")] {
+        let mut opened = start(disk).unwrap();
+        opened.wal.append(&[entry(2, 8, said)]).unwrap();
+        opened.wal.sync().unwrap();
+        opened.wal.append(&[entry(2, 9, b"same")]).unwrap();
+        opened.wal.sync().unwrap();
+    }
+    let other = twin.content(&name)[place..place + 512].to_vec();
+    disk.edit(&name, |content| {
+        content[place..place + 512].copy_from_slice(&other);
+    });
+    let found = look(&disk);
+    assert!(is_refused(&found), "{found:?}");
+}
+
+/// Of two batches that nobody synced the first is torn and the second is whole: both must go, for
+/// ever, although the second would fit behind what is written in the place of the first.
+#[test]
+fn recovery_clears_what_it_cuts_off() {
+    let mut torn = 0;
+    for seed in 0..300 {
+        let (disk, model) = two_segments();
+        let disk = disk.fork(seed);
+        let mut opened = start(&disk).unwrap();
+        opened.wal.append(&[entry(2, 8, &[8; 900])]).unwrap();
+        opened.wal.append(&[entry(2, 9, &[9; 900])]).unwrap();
+        disk.crash();
+        let name = segments(&disk)[1].clone();
+        let before = filled(&disk, &name);
+        let found = Model::from(&start(&disk).unwrap().recovered);
+        torn += usize::from(found == model && before > filled(&disk, &name));
+        disk.crash();
+        let length = disk.content(&name).len() as u64;
+        let end = filled(&disk, &name);
+        let again = look(&disk).unwrap();
+        assert_eq!(again, found);
+        assert!(end < length);
+        // Nothing behind the end but zeroes, and the end is where the last batch ends.
+        let batches = [0, 1024, 2048];
+        let base = filled(&two_segments().0, &name);
+        assert!(batches.map(|b| base + b).contains(&end), "{end} of {base}");
+    }
+    assert!(torn > 30, "{torn}");
+}
+
 #[test]
 fn a_value_that_looks_like_a_log_is_only_a_value() {
     let disk = SimDisk::new(9);

@@ -140,6 +140,25 @@ fn a_full_disk_is_told_once_and_waited_for() {
 }
 
 #[test]
+fn a_write_larger_than_the_room_goes_on_where_it_stopped() {
+    for seed in 0..10 {
+        let records = any_records(150, &mut Random(seed));
+        let disk = SimDisk::new(seed);
+        let (journal, reports, _) = journal(&disk);
+        disk.set_capacity(Some(0));
+        submit(&journal, 1, records.clone());
+        let full = reports.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(full, Report::DiskFull(true)), "{full:?}");
+        disk.set_capacity(None);
+        await_durable(&reports, 1);
+        journal.close();
+        disk.crash();
+        let found = Model::from(&start(&disk).unwrap().recovered);
+        assert_eq!(found, Model::of(&records));
+    }
+}
+
+#[test]
 fn a_snapshot_makes_room_for_a_waiting_write() {
     let disk = SimDisk::new(4);
     let (journal, reports, snapshots) = journal(&disk);
