@@ -85,6 +85,8 @@ pub struct Wal<D: Disk> {
     /// The highest entry in it.
     highest: Index,
     outline: Outline,
+    /// The base that is durable in the log.
+    durable_base: Position,
     spare: Arc<Mutex<Spare<D>>>,
     /// Room for one batch, used again and again.
     batch: Vec<u8>,
@@ -145,6 +147,7 @@ impl<D: Disk> Wal<D> {
             sealed: VecDeque::new(),
             segment,
             highest: Index(0),
+            durable_base: outline.base,
             outline,
             spare: Arc::new(Mutex::new(spare)),
             batch: Vec::new(),
@@ -209,6 +212,7 @@ impl<D: Disk> Wal<D> {
             sealed,
             segment,
             highest,
+            durable_base: replay.outline.base,
             outline: replay.outline.clone(),
             spare: Arc::new(Mutex::new(spare)),
             batch: Vec::new(),
@@ -279,7 +283,7 @@ impl<D: Disk> Wal<D> {
 
     /// Makes everything appended so far durable.
     pub fn sync(&mut self) -> Result<(), Error> {
-        self.guard(|wal| wal.segment.sync())
+        self.guard(Self::sync_segment)
     }
 
     /// Proves everything appended so far to be durable, so that damage to it can never pass for a
@@ -287,23 +291,28 @@ impl<D: Disk> Wal<D> {
     pub fn mark(&mut self) -> Result<(), Error> {
         self.guard(|wal| {
             if wal.segment.is_ambiguous() {
-                wal.segment.sync()?;
+                wal.sync_segment()?;
                 wal.batch.clear();
                 wal.batch.resize(BATCH_HEADER_BYTES, 0);
                 wal.segment.write(&mut wal.batch, 0)?;
             }
-            wal.segment.sync()
+            wal.sync_segment()
         })
     }
 
     /// Lets the oldest segment go if a **published** snapshot at `position` covers all its entries:
     /// it becomes the next segment, or is removed. Says whether it did; there may be more.
+    ///
+    /// Before the base record of the snapshot is durable, the entry at `position` itself stays:
+    /// recovery has to see that the log behind it belongs to it.
     pub fn release(&mut self, position: Position) -> Result<bool, Error> {
         self.guard(|wal| {
             let Some(oldest) = wal.sealed.front() else {
                 return Ok(false);
             };
-            if oldest.highest > position.index {
+            let is_covered = oldest.highest < position.index
+                || oldest.highest <= position.index.min(wal.durable_base.index);
+            if !is_covered {
                 return Ok(false);
             }
             // A spare that is being made this moment is not waited for.
@@ -317,6 +326,12 @@ impl<D: Disk> Wal<D> {
             wal.sealed.pop_front();
             Ok(true)
         })
+    }
+
+    fn sync_segment(&mut self) -> Result<(), Error> {
+        self.segment.sync()?;
+        self.durable_base = self.outline.base;
+        Ok(())
     }
 
     /// Runs a step, and trusts nothing any more if it fails.
@@ -386,6 +401,7 @@ impl<D: Disk> Wal<D> {
         let mut spare = lock(&self.spare);
         spare.ensure()?;
         self.segment.sync()?;
+        self.durable_base = self.outline.base;
         let before = self.segment.header();
         let header = SegmentHeader {
             incarnation: self.incarnation,
