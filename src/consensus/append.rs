@@ -44,6 +44,11 @@ impl Node {
                 "log matching at {entry:?}"
             );
         }
+        let held = self.log.term_at(prev.index);
+        if prev.index <= self.commit && held.is_some_and(|term| term != prev.term) {
+            // No leader's log can disagree there; whoever sent this is not one.
+            return;
+        }
         let prev = agreed.last().map_or(prev, super::Entry::position);
         if prev.index > self.commit && !self.log.holds(prev) {
             self.refuse_append(from, prev);

@@ -102,12 +102,12 @@ impl Durability {
 
     /// Takes a place in the stream for the installation of a snapshot at `base`. All earlier
     /// changes must have been taken out by [`Self::write`]. Without `keep_log` everything in the
-    /// old log beyond `commit` is void: it says nothing about the new one.
+    /// old log beyond `agreed` is void: it says nothing about the new one.
     pub(super) fn install(
         &mut self,
         base: Position,
         keep_log: bool,
-        commit: Index,
+        agreed: Index,
         now: Mono,
     ) -> IoSeq {
         assert!(
@@ -115,7 +115,7 @@ impl Durability {
             "changes before a snapshot are written before it"
         );
         if !keep_log {
-            self.void(commit.next());
+            self.void(agreed.next());
             self.unwritten = base.index.next();
         }
         self.dirty_base = None;

@@ -18,7 +18,7 @@ use super::progress::Progress;
 use super::role::{Candidate, Leader, RoleState};
 use super::{
     Ballot, Beat, Entry, Event, HardState, Message, Mono, Node, NodeId, Payload, Position,
-    StepDown, Verdict, VoteReply, VoteRequest, quorum,
+    StepDown, Term, Verdict, VoteReply, VoteRequest, quorum,
 };
 
 /// The order of candidates (S9): the one with the longer log, then the one with the smaller id.
@@ -219,7 +219,10 @@ impl Node {
             }
             Ballot::Pre => {
                 self.watch_soundings();
-                if asks {
+                // What was granted long ago says nothing about now.
+                if self.sounds_for_too_long() {
+                    self.sound_out();
+                } else if asks {
                     self.ask_again();
                 }
             }
@@ -236,9 +239,20 @@ impl Node {
         self.now.after(self.config.heartbeat)
     }
 
+    fn sounds_for_too_long(&self) -> bool {
+        let RoleState::Candidate(candidate) = &self.role else {
+            return false;
+        };
+        let sounding = self.now.since(candidate.asked_at);
+        candidate.ballot == Ballot::Pre && sounding >= self.config.election_timeout
+    }
+
     /// Begins a pre-vote.
     fn sound_out(&mut self) {
         let Some(term) = self.term().next() else {
+            // No term is left in this epoch (R14).
+            let never = self.now.after(self.config.election_timeout);
+            self.role = RoleState::Candidate(Candidate::looking(never));
             return;
         };
         self.notice_candidate(self.log.last(), self.id);
@@ -367,14 +381,7 @@ impl Node {
     pub(super) fn vote_replied(&mut self, from: NodeId, reply: &VoteReply) {
         if reply.term > self.term() {
             // Seeing a vote is not granting one: the term is all that is taken over (scenario 11).
-            let sounding = matches!(&self.role, RoleState::Candidate(_));
-            self.adopt_term(reply.term);
-            if sounding {
-                // Nobody may lead this term; do not wait for long before asking again
-                // (scenario 8).
-                let wait = self.rng.between_one_and_two(self.config.preference_wait);
-                self.role = RoleState::Candidate(Candidate::looking(self.now.after(wait)));
-            }
+            self.deposed_by_answer(reply.term);
             return;
         }
         let RoleState::Candidate(candidate) = &mut self.role else {
@@ -390,6 +397,14 @@ impl Node {
         } else if reply.ballot == Ballot::Real {
             candidate.denials.insert(from);
         }
+    }
+
+    /// An answer told of a higher term. Unlike a request it does not say that anybody is standing,
+    /// so this node looks for a leader before long (scenario 8).
+    pub(super) fn deposed_by_answer(&mut self, term: Term) {
+        self.adopt_term(term);
+        let wait = self.rng.between_one_and_two(self.config.preference_wait);
+        self.role = RoleState::Candidate(Candidate::looking(self.now.after(wait)));
     }
 
     /// Asks everyone who has not answered yet; messages may have been lost.

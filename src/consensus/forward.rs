@@ -102,6 +102,10 @@ impl Node {
 
     /// Sends what this turn took in: the commands in batches, the reads as one request.
     pub(super) fn forward_queued(&mut self, leader: NodeId) {
+        if self.cut_off.contains(&leader) {
+            self.refuse_queued();
+            return;
+        }
         let (term, since) = (self.term(), self.now);
         let bytes_max = self.config.append_bytes_max;
         let mut queued = std::mem::take(&mut self.forwards.queued_commands)
@@ -184,7 +188,7 @@ impl Node {
             }
         }
         if reply.term > self.term() {
-            self.adopt_term(reply.term);
+            self.deposed_by_answer(reply.term);
         }
     }
 
@@ -211,7 +215,7 @@ impl Node {
             }
         }
         if term > self.term() {
-            self.adopt_term(term);
+            self.deposed_by_answer(term);
         }
     }
 
@@ -319,11 +323,13 @@ impl Node {
     /// Whether this leader takes commands now; checked before a batch, which may exceed the limit
     /// by its own size.
     fn may_append(&self) -> Result<(), Refusal> {
-        if self
-            .leading()
-            .is_some_and(|leader| leader.transfer.is_some())
-        {
-            return Err(Refusal::HandingOver);
+        if let Some(transfer) = self.leading().and_then(|leader| leader.transfer.as_ref()) {
+            let asked = transfer.ticket.is_some();
+            return Err(if asked {
+                Refusal::HandingOver
+            } else {
+                Refusal::Storage
+            });
         }
         if self.log.bytes_behind(self.commit) > self.config.pending_bytes_max {
             return Err(if self.storage_stalled {

@@ -66,7 +66,13 @@ impl Term {
     #[must_use]
     pub fn next(self) -> Option<Self> {
         let next = Self(self.0.checked_add(1)?);
-        (next <= Self::MAX && next.0 >> 32 == self.0 >> 32).then_some(next)
+        (next <= Self::MAX && next.epoch() == self.epoch()).then_some(next)
+    }
+
+    /// The epoch: how often the cluster was founded anew from less than a majority (R14).
+    #[must_use]
+    pub fn epoch(self) -> u64 {
+        self.0 >> 32
     }
 }
 

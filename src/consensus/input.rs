@@ -62,7 +62,7 @@ pub enum Input {
         /// The last entry that the snapshot covers.
         position: Position,
     },
-    /// A snapshot that `SendSnapshot` asked for has been delivered whole, or has not.
+    /// A snapshot that `SendSnapshot` asked for was taken in by the receiver's core, or was not.
     SnapshotSent {
         /// The receiver.
         to: NodeId,

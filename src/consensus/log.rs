@@ -163,13 +163,12 @@ impl Log {
     /// `prev`: an entry of a later term than `prev` cannot stand before it there (Raft 5.3).
     /// `None` if that place is forgotten.
     pub(super) fn may_agree_at(&self, prev: Position) -> Option<Position> {
-        let mut index = prev.index.min(self.last().index);
-        loop {
-            let term = self.term_at(index)?;
-            if term <= prev.term {
-                return Some(Position { term, index });
-            }
-            index = index.previous();
+        // Neither indices nor terms fall along the log.
+        let before = |held: &Held| held.entry.index <= prev.index && held.entry.term <= prev.term;
+        let count = self.entries.partition_point(before);
+        match count.checked_sub(1).and_then(|last| self.entries.get(last)) {
+            Some(held) => Some(held.entry.position()),
+            None => Some(self.floor).filter(|floor| floor.term <= prev.term),
         }
     }
 

@@ -60,6 +60,26 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The term that the message speaks of.
+    pub fn term(&self) -> Term {
+        match self {
+            Self::VoteRequest(request) => request.term,
+            Self::VoteReply(reply) => reply.term,
+            Self::Append(append) => append.term,
+            Self::AppendReply(reply) => reply.term,
+            Self::Beat(beat) => beat.term,
+            Self::BeatReply(reply) => reply.term,
+            Self::Forward(forward) => forward.term,
+            Self::ForwardReply(reply) => reply.term,
+            Self::Commit { term, .. }
+            | Self::TimeoutNow { term }
+            | Self::ReadRequest { term, .. }
+            | Self::ReadReply { term, .. } => *term,
+        }
+    }
+}
+
 /// Whether votes are asked for in earnest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Ballot {
@@ -237,7 +257,7 @@ pub struct Hello {
     pub incarnation: Incarnation,
     /// Which start of that disk.
     pub boot: Boot,
-    /// The node's durable term.
+    /// The node's term.
     pub term: Term,
     /// The end of the node's durable log.
     pub durable: Position,

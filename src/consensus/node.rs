@@ -183,6 +183,9 @@ impl Node {
         if from == self.id || !self.membership.voters.contains_key(&from) {
             return;
         }
+        if message.term().epoch() != self.term().epoch() {
+            return;
+        }
         self.cut_off.remove(&from);
         match message {
             Message::VoteRequest(request) => self.vote_requested(from, request),
@@ -237,14 +240,15 @@ impl Node {
 
     /// How this node introduces itself on every link.
     pub fn hello(&self) -> Hello {
+        // While a snapshot is being installed, the entry at the durable index may be forgotten.
         let index = self.durability.durable();
-        let term = self.log.term_at(index).unwrap_or_default();
+        let held = self.log.term_at(index).map(|term| Position { term, index });
         Hello {
             id: self.id,
             incarnation: self.incarnation,
             boot: self.boot,
             term: self.hard_state.term,
-            durable: Position { term, index },
+            durable: held.unwrap_or_default(),
         }
     }
 

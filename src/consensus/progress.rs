@@ -47,7 +47,10 @@ pub(super) enum Feed {
     /// Entries are sent ahead of their acknowledgement, within limits.
     Replicate,
     /// A snapshot is on its way.
-    Snapshot,
+    Snapshot {
+        /// It covers at least everything up to here.
+        base: Index,
+    },
 }
 
 impl Progress {
@@ -117,13 +120,13 @@ impl Progress {
     /// Once a beat: sends again what may be lost, a probe at once and entries after `patience`.
     pub(super) fn retry(&mut self, patience: Duration, now: Mono) {
         match &mut self.feed {
-            Feed::Probe { asked } => *asked = false,
+            Feed::Probe { .. } => self.probe(self.next),
             Feed::Replicate => {
                 if !self.inflight.is_empty() && now.since(self.moved) > patience {
                     self.probe(self.matched.next());
                 }
             }
-            Feed::Snapshot => {}
+            Feed::Snapshot { .. } => {}
         }
     }
 }

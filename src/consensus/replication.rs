@@ -28,6 +28,7 @@ impl Leader {
             followers,
             round: 0,
             beat_at: now,
+            retry_at: now,
             rounds_sent: VecDeque::new(),
             reads: Reads::default(),
             transfer: None,
@@ -41,7 +42,8 @@ impl Leader {
             .transfer
             .as_ref()
             .map(super::transfer::Transfer::deadline);
-        transfer.map_or(self.beat_at, |at| at.min(self.beat_at))
+        let own = self.beat_at.min(self.retry_at);
+        transfer.map_or(own, |at| at.min(own))
     }
 
     /// When a majority, this leader among it, last heard this leader, at the earliest.
@@ -65,7 +67,7 @@ impl Leader {
 impl Node {
     pub(super) fn append_replied(&mut self, from: NodeId, reply: &AppendReply) {
         if reply.term > self.term() {
-            self.adopt_term(reply.term);
+            self.deposed_by_answer(reply.term);
             return;
         }
         let (now, last, log) = (self.now, self.log.last().index, &self.log);
@@ -84,7 +86,7 @@ impl Node {
             AppendOutcome::Conflict { rejected, hint } => {
                 // Only an answer to what is still open counts (scenario 25).
                 let stale = rejected <= progress.matched || rejected >= progress.next;
-                if !stale && progress.feed != Feed::Snapshot {
+                if !stale && !matches!(progress.feed, Feed::Snapshot { .. }) {
                     let agrees = log.may_agree_at(hint).map_or(Index(0), |at| at.index);
                     progress.probe(agrees.next().min(rejected));
                 }
@@ -94,7 +96,7 @@ impl Node {
 
     pub(super) fn beat_replied(&mut self, from: NodeId, reply: &BeatReply) {
         if reply.term > self.term() {
-            self.adopt_term(reply.term);
+            self.deposed_by_answer(reply.term);
             return;
         }
         let term = self.term();
@@ -125,7 +127,7 @@ impl Node {
             return;
         };
         // Both sides of a link that ended dial again; a snapshot on its way goes on.
-        if restarted || progress.feed != Feed::Snapshot {
+        if restarted || !matches!(progress.feed, Feed::Snapshot { .. }) {
             progress.probe(hello.durable.index.min(last).next());
         }
         if let RoleState::Leader(leader) = &self.role {
@@ -203,21 +205,31 @@ impl Node {
             Feed::Replicate => {
                 progress.next <= log.last().index && progress.has_room(config.inflight_bytes_max)
             }
-            Feed::Snapshot => false,
+            Feed::Snapshot { .. } => false,
         };
         if !may_send {
             return None;
         }
         let prev_index = progress.next.previous();
         let Some(prev_term) = log.term_at(prev_index) else {
-            progress.feed = Feed::Snapshot;
-            self.outbox.push(Output::SendSnapshot { to, term });
+            // Only to a follower that is there: what lies silent is probed for nothing.
+            if now.since(progress.heard) <= config.election_timeout {
+                progress.feed = Feed::Snapshot {
+                    base: log.base().index,
+                };
+                self.outbox.push(Output::SendSnapshot { to, term });
+            }
             return None;
         };
-        let entries = log.from(progress.next, config.append_bytes_max);
-        if let Feed::Probe { asked } = &mut progress.feed {
-            *asked = true;
-        }
+        let bytes_max = match &mut progress.feed {
+            Feed::Probe { asked } => {
+                *asked = true;
+                // One entry at most: it may go to nobody, again and again.
+                1
+            }
+            Feed::Replicate | Feed::Snapshot { .. } => config.append_bytes_max,
+        };
+        let entries = log.from(progress.next, bytes_max);
         if let Some(last) = entries.last() {
             let bytes = entries.iter().map(super::Entry::size_bytes).sum();
             progress.sent(last.index, bytes, now);
@@ -267,6 +279,7 @@ impl Node {
     /// majority has not heard it for an election timeout (check-quorum, scenario 2).
     pub(super) fn watch_followers(&mut self) {
         let (now, timeout) = (self.now, self.config.election_timeout);
+        let heartbeat = self.config.heartbeat;
         let RoleState::Leader(leader) = &mut self.role else {
             return;
         };
@@ -274,10 +287,13 @@ impl Node {
             self.leave_role(StepDown::NoQuorum);
             return;
         }
-        if now >= leader.beat_at {
+        if now >= leader.retry_at {
+            leader.retry_at = now.after(heartbeat);
             for progress in leader.followers.values_mut() {
                 progress.retry(timeout, now);
             }
+        }
+        if now >= leader.beat_at {
             self.beat();
         }
         self.watch_transfer();

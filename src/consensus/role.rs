@@ -87,6 +87,8 @@ pub(super) struct Leader {
     /// The newest beat, and when the next one is due.
     pub(super) round: u64,
     pub(super) beat_at: Mono,
+    /// When to send again what may be lost; beats for reads do not put it off.
+    pub(super) retry_at: Mono,
     /// When recent beats were sent, oldest first.
     pub(super) rounds_sent: std::collections::VecDeque<(u64, Mono)>,
     /// Reads that wait for a quorum to confirm this leader.

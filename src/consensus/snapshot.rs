@@ -22,7 +22,7 @@ impl Node {
     }
 
     pub(super) fn snapshot_received(&mut self, from: NodeId, term: Term, position: Position) {
-        if term < self.term() || position.index <= self.commit {
+        if term < self.term() || position.term > term || position.index <= self.commit {
             return;
         }
         self.follow(Claim {
@@ -33,9 +33,14 @@ impl Node {
         // Earlier changes keep their place in the stream, before the snapshot.
         self.flush_write();
         let keep_log = self.log.holds(position);
+        // Up to here the old log is the leader's too, and what is on disk of it may be relied on.
+        let agreed = match &self.role {
+            RoleState::Follower(follower) => follower.matched.max(self.commit),
+            RoleState::Candidate(_) | RoleState::Leader(_) => self.commit,
+        };
         let seq = self
             .durability
-            .install(position, keep_log, self.commit, self.now);
+            .install(position, keep_log, agreed, self.now);
         self.log.rebase(position, keep_log);
         self.commit = position.index;
         if let RoleState::Follower(follower) = &mut self.role {
@@ -49,24 +54,20 @@ impl Node {
     }
 
     pub(super) fn snapshot_sent(&mut self, to: NodeId, delivered: bool) {
-        let base = self.log.base();
         let RoleState::Leader(leader) = &mut self.role else {
             return;
         };
         let Some(progress) = leader.followers.get_mut(&to) else {
             return;
         };
-        if progress.feed != Feed::Snapshot {
+        let Feed::Snapshot { base } = progress.feed else {
             return;
-        }
-        let next = if delivered {
-            base.index.next()
-        } else {
-            progress.matched.next()
         };
-        progress.probe(next);
-        if !delivered {
-            // The next beat tries again, not this very turn.
+        if delivered {
+            progress.probe(base.next());
+        } else {
+            // The next retry asks again, not this very turn.
+            progress.probe(progress.matched.next());
             progress.feed = Feed::Probe { asked: true };
         }
     }

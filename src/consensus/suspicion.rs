@@ -45,15 +45,17 @@ impl Node {
                 self.outbox.push(Output::Probe(leader));
             }
         }
-        if let RoleState::Follower(follower) = &self.role {
-            if let Some(why) = follower.accused(self.now) {
-                if let Some(leader) = follower.leader {
-                    self.event(Event::Suspected { leader, why });
-                }
-                self.leave_role(StepDown::NoQuorum);
-                self.role = RoleState::Candidate(Candidate::looking(self.now));
-            }
+        let RoleState::Follower(follower) = &self.role else {
+            return;
+        };
+        let Some(why) = follower.accused(self.now) else {
+            return;
+        };
+        if let Some(leader) = follower.leader {
+            self.event(Event::Suspected { leader, why });
         }
+        self.leave_role(StepDown::NoQuorum);
+        self.role = RoleState::Candidate(Candidate::looking(self.now));
     }
 
     pub(super) fn follower_deadline(&self, follower: &Follower) -> Mono {
@@ -101,7 +103,7 @@ impl Node {
     pub(super) fn link_refused(&mut self, peer: NodeId) {
         self.cut_off.insert(peer);
         if let RoleState::Follower(follower) = &mut self.role
-            && follower.leader == Some(peer)
+            && follower.leader.or(self.hard_state.vote) == Some(peer)
         {
             follower.evidence = Some(Suspicion::Refused);
         }

@@ -38,10 +38,15 @@ pub struct Opened<D: Disk> {
 }
 
 impl<D: Disk> DataDir<D> {
-    /// Opens the directory for node `id` and durably raises its boot number (R15). A directory
-    /// without any file of ours is a fresh disk and becomes the given incarnation, which should be
-    /// random; otherwise the argument means nothing.
+    /// Opens the directory for node `id` and durably counts this start (R15). `fresh` should be
+    /// random: a directory without any file of ours is a fresh disk and becomes this incarnation,
+    /// and its low half tells this start from that of a copy of the disk.
     pub fn open(disk: D, id: NodeId, fresh: Incarnation) -> Result<Self, Error> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "any 32 random bits will do"
+        )]
+        let nonce = fresh.0 as u32;
         let names = disk
             .list()
             .map_err(Error::io("list", "the data directory"))?;
@@ -54,7 +59,7 @@ impl<D: Disk> DataDir<D> {
             let identity = Identity {
                 id,
                 incarnation: fresh,
-                boot: Boot(1),
+                boot: Boot::nth(1, nonce),
                 membership: None,
             };
             identity.create(&disk)?;
@@ -84,9 +89,10 @@ impl<D: Disk> DataDir<D> {
             identity,
             edition,
         };
-        let boot = directory.identity.boot.0.checked_add(1);
-        let boot = boot.ok_or_else(|| Error::rotten(identity::NAME, 40, "the boot number ends"))?;
-        directory.rewrite(|identity| identity.boot = Boot(boot))?;
+        let starts = u32::try_from(directory.identity.boot.count() + 1);
+        let starts =
+            starts.map_err(|_| Error::rotten(identity::NAME, 40, "the boot number ends"))?;
+        directory.rewrite(|identity| identity.boot = Boot::nth(starts, nonce))?;
         Ok(directory)
     }
 
