@@ -3,7 +3,7 @@
 //! ```text
 //!   engine's driver --Job--> bounded queue --> this thread: gather, one write, one sync
 //!          ^                                         |
-//!          +---------------- Report -----------------+   from a callback, on this thread
+//!          +-------------- Completion -------------+   from a callback, on this thread
 //! ```
 //!
 //! *Group commit*: everything that waits is made durable together. If there was company last time,
@@ -47,7 +47,7 @@ pub enum Job<D: Disk> {
 
 /// What the thread tells.
 #[derive(Debug)]
-pub enum Report {
+pub enum Completion {
     /// All jobs up to this one are on disk.
     Durable(IoSeq),
     /// There is no room for the oldest job, which is kept and tried again; or there is again.
@@ -95,7 +95,7 @@ impl<D: Disk> Journal<D> {
         wal: Wal<D>,
         snapshots: Snapshots<D>,
         config: JournalConfig,
-        report: impl FnMut(Report) + Send + 'static,
+        report: impl FnMut(Completion) + Send + 'static,
     ) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(config.queue);
         let closing = Arc::new(AtomicBool::new(false));
@@ -173,7 +173,7 @@ impl From<Error> for End {
     }
 }
 
-impl<D: Disk, R: FnMut(Report)> Writer<D, R> {
+impl<D: Disk, R: FnMut(Completion)> Writer<D, R> {
     fn run(mut self) {
         let end = self.work();
         let result = match end {
@@ -181,7 +181,7 @@ impl<D: Disk, R: FnMut(Report)> Writer<D, R> {
             End::Failed(error) => Err(error),
         };
         if let Err(error) = result {
-            (self.report)(Report::Failed(error));
+            (self.report)(Completion::Failed(error));
         }
         // When this thread has ended, nobody holds the data directory any more.
         if let Some(preparing) = self.preparing.take() {
@@ -277,7 +277,7 @@ impl<D: Disk, R: FnMut(Report)> Writer<D, R> {
                     appended += more;
                     if !was_full {
                         was_full = true;
-                        (self.report)(Report::DiskFull(true));
+                        (self.report)(Completion::DiskFull(true));
                     }
                     self.wait_for_room()?;
                 }
@@ -286,10 +286,10 @@ impl<D: Disk, R: FnMut(Report)> Writer<D, R> {
         }
         self.wal.sync()?;
         if let Some(write) = self.group.last() {
-            (self.report)(Report::Durable(write.seq));
+            (self.report)(Completion::Durable(write.seq));
         }
         if was_full {
-            (self.report)(Report::DiskFull(false));
+            (self.report)(Completion::DiskFull(false));
         }
         self.group.clear();
         Ok(())

@@ -35,7 +35,7 @@ pub use disk::{Disk, DiskFile, SECTOR_BYTES};
 pub use error::Error;
 pub use file_disk::FileDisk;
 pub use identity::Identity;
-pub use journal::{Job, Journal, JournalConfig, Report};
+pub use journal::{Completion, Job, Journal, JournalConfig};
 pub use snapshot::{Snapshot, StateReader};
 pub use snapshots::{IncomingSnapshot, ReceivedSnapshot, SnapshotWriter, Snapshots};
 pub use wal::{NextSegment, Wal, WalConfig};

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, TrySendError, channel};
 use std::time::Duration;
 
 use remember::consensus::{Index, IoSeq, Record, Write};
-use remember::storage::{Disk, Error, Job, Journal, JournalConfig, Report, Snapshots};
+use remember::storage::{Completion, Disk, Error, Job, Journal, JournalConfig, Snapshots};
 
 use crate::model::{Model, Random, any_records, at, entry, publish, start, vote};
 use crate::sim_disk::{Fault, SimDisk};
@@ -20,7 +20,7 @@ fn config() -> JournalConfig {
     }
 }
 
-fn journal(disk: &SimDisk) -> (Journal<SimDisk>, Receiver<Report>, Snapshots<SimDisk>) {
+fn journal(disk: &SimDisk) -> (Journal<SimDisk>, Receiver<Completion>, Snapshots<SimDisk>) {
     let opened = start(disk).unwrap();
     let (send, reports) = channel();
     let report = move |report| send.send(report).unwrap();
@@ -44,11 +44,11 @@ fn submit(journal: &Journal<SimDisk>, seq: u64, records: Vec<Record>) {
 }
 
 /// Waits until everything up to `seq` is durable; the reports before that.
-fn await_durable(reports: &Receiver<Report>, seq: u64) -> Vec<Report> {
+fn await_durable(reports: &Receiver<Completion>, seq: u64) -> Vec<Completion> {
     let mut seen = Vec::new();
     loop {
         let report = reports.recv_timeout(PATIENCE).unwrap();
-        let done = matches!(report, Report::Durable(durable) if durable == IoSeq(seq));
+        let done = matches!(report, Completion::Durable(durable) if durable == IoSeq(seq));
         seen.push(report);
         if done {
             return seen;
@@ -67,7 +67,7 @@ fn what_is_reported_is_durable_and_groups_share_a_sync() {
     let mut last = IoSeq(0);
     let mut count = 0;
     while last < IoSeq(600) {
-        let Report::Durable(seq) = reports.recv_timeout(PATIENCE).unwrap() else {
+        let Completion::Durable(seq) = reports.recv_timeout(PATIENCE).unwrap() else {
             panic!("nothing is wrong with this disk");
         };
         assert!(seq > last, "reports go up");
@@ -122,9 +122,9 @@ fn a_full_disk_is_told_once_and_waited_for() {
         index += 1;
         submit(&journal, sent, vec![entry(1, index, &[1; 3000])]);
         match reports.recv_timeout(PATIENCE).unwrap() {
-            Report::Durable(seq) => assert_eq!(seq, IoSeq(sent)),
-            Report::DiskFull(full) => break full,
-            Report::Failed(error) => panic!("{error}"),
+            Completion::Durable(seq) => assert_eq!(seq, IoSeq(sent)),
+            Completion::DiskFull(full) => break full,
+            Completion::Failed(error) => panic!("{error}"),
         }
     };
     assert!(reports_full);
@@ -132,7 +132,7 @@ fn a_full_disk_is_told_once_and_waited_for() {
     let seen = await_durable(&reports, sent);
     assert_eq!(seen.len(), 1, "{seen:?}");
     let after = reports.recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(after, Report::DiskFull(false)));
+    assert!(matches!(after, Completion::DiskFull(false)));
     journal.close();
     disk.crash();
     let found = Model::from(&start(&disk).unwrap().recovered);
@@ -148,7 +148,7 @@ fn a_write_larger_than_the_room_goes_on_where_it_stopped() {
         disk.set_capacity(Some(0));
         submit(&journal, 1, records.clone());
         let full = reports.recv_timeout(PATIENCE).unwrap();
-        assert!(matches!(full, Report::DiskFull(true)), "{full:?}");
+        assert!(matches!(full, Completion::DiskFull(true)), "{full:?}");
         disk.set_capacity(None);
         await_durable(&reports, 1);
         journal.close();
@@ -173,8 +173,8 @@ fn a_snapshot_makes_room_for_a_waiting_write() {
         index += 1;
         submit(&journal, index + 1, vec![entry(1, index, &[1; 3000])]);
         match reports.recv_timeout(PATIENCE).unwrap() {
-            Report::DiskFull(true) => break,
-            Report::Durable(_) => {}
+            Completion::DiskFull(true) => break,
+            Completion::Durable(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -195,7 +195,10 @@ fn closing_does_not_wait_for_room() {
     for index in 1..40 {
         submit(&journal, index + 1, vec![entry(1, index, &[1; 3000])]);
     }
-    while !matches!(reports.recv_timeout(PATIENCE), Ok(Report::DiskFull(true))) {}
+    while !matches!(
+        reports.recv_timeout(PATIENCE),
+        Ok(Completion::DiskFull(true))
+    ) {}
     journal.close();
     assert!(
         reports.recv().is_err(),
@@ -225,7 +228,7 @@ fn a_failing_disk_ends_the_journal() {
         drop(journal.submit(job));
         let failed = reports.recv_timeout(PATIENCE).unwrap();
         assert!(
-            matches!(failed, Report::Failed(Error::Io { .. })),
+            matches!(failed, Completion::Failed(Error::Io { .. })),
             "{failed:?}"
         );
         assert!(reports.recv().is_err(), "nothing follows");
