@@ -27,7 +27,7 @@ use crate::consensus::{
     self, Boot, Entry, Index, Input, IoSeq, LinkEvent, Mono, NodeId, Output, Position, Status,
 };
 use crate::state::Outcome;
-use crate::storage::{FileDisk, Job, Journal, Report};
+use crate::storage::{Completion, FileDisk, Job, Journal};
 use crate::wire::Packet;
 
 /// Things taken into one turn at most, so that beats are not delayed by a flood.
@@ -55,7 +55,7 @@ pub enum Stopped {
 /// What the loop listens to.
 pub(super) struct Sources {
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) journal: mpsc::UnboundedReceiver<Report>,
+    pub(super) journal: mpsc::UnboundedReceiver<Completion>,
     pub(super) requests: mpsc::Receiver<Request>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Driver {
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     /// A snapshot from the leader that this turn may install.
-    received: Option<Box<Received>>,
+    received: Option<(NodeId, Position, Box<Received>)>,
     /// An own snapshot that is published but whose entries are not all durable yet.
     published: Option<Position>,
     stopped: Option<Stopped>,
@@ -114,7 +114,7 @@ impl Driver {
             let wake_at = self.wake_at().min(forget_at);
             tokio::select! {
                 biased;
-                Some(report) = sources.journal.recv() => self.take_report(report),
+                Some(completion) = sources.journal.recv() => self.take_completion(completion),
                 Some(event) = sources.events.recv() => self.take_event(event),
                 Some(request) = sources.requests.recv() => self.take_request(request),
                 () = sleep_until(wake_at) => self.inputs.push(Input::Tick),
@@ -139,8 +139,8 @@ impl Driver {
 
     /// More of what is there already: one turn, one write and one message a peer serve all of it.
     fn take_what_waits(&mut self, sources: &mut Sources) {
-        while let Ok(report) = sources.journal.try_recv() {
-            self.take_report(report);
+        while let Ok(completion) = sources.journal.try_recv() {
+            self.take_completion(completion);
         }
         while self.inputs.len() < TURN_MAX
             && self.received.is_none()
@@ -167,14 +167,14 @@ impl Driver {
         Mono::at(self.origin.elapsed())
     }
 
-    fn take_report(&mut self, report: Report) {
-        match report {
-            Report::Durable(seq) => self.inputs.push(Input::Durable(seq)),
-            Report::DiskFull(full) => {
+    fn take_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Durable(seq) => self.inputs.push(Input::Durable(seq)),
+            Completion::DiskFull(full) => {
                 warn!(full, "room on the disk");
                 self.inputs.push(Input::DiskFull(full));
             }
-            Report::Failed(error) => self.stopped = Some(Stopped::Storage(error)),
+            Completion::Failed(error) => self.stopped = Some(Stopped::Storage(error)),
         }
     }
 
@@ -209,8 +209,7 @@ impl Driver {
             }
             Event::SnapshotReceived(from, term, position, received) => match received {
                 Ok(received) => {
-                    self.transfers.received(from, position, Ok(()));
-                    self.received = Some(received);
+                    self.received = Some((from, position, received));
                     self.inputs.push(Input::SnapshotReceived {
                         from,
                         term,
@@ -266,7 +265,9 @@ impl Driver {
         }
         self.outputs = outputs;
         // One that the engine did not ask to install is of no use any more.
-        self.received = None;
+        if let Some((from, position, _)) = self.received.take() {
+            self.transfers.received(from, position, Ok(()));
+        }
         self.submit_backlog();
         self.consider_snapshot(&status);
         self.publish(status);
@@ -332,10 +333,11 @@ impl Driver {
     }
 
     fn install(&mut self, seq: IoSeq, position: Position, keep_log: bool) {
-        let received = self.received.take();
-        let Some(Received { snapshot, view }) = received.map(|boxed| *boxed) else {
+        let Some((from, _, received)) = self.received.take() else {
             unreachable!("only a snapshot that was received in this turn is installed");
         };
+        let Received { snapshot, view } = *received;
+        self.transfers.received(from, position, Ok(()));
         info!(?position, "installing a snapshot of the leader");
         let snapshot = Box::new(snapshot);
         self.backlog.push_back(Job::Install {

@@ -24,7 +24,7 @@ use crate::consensus::{
     ClusterId, Incarnation, Index, Node, NodeId, Position, Rejection, Role, Status, Term,
 };
 use crate::state::{Address, HistoryLimits, Revision, Store, View};
-use crate::storage::{DataDir, FileDisk, Journal, Opened, Snapshots};
+use crate::storage::{DataDir, FileDisk, Journal, Opened, Snapshots, quarantine};
 
 /// Requests of clients that wait for the driver at most.
 const REQUESTS_MAX: usize = 4096;
@@ -131,6 +131,7 @@ impl Starting {
             self.directory
                 .found(membership, self.context.settings.wal)?;
         }
+        let disk = self.directory.disk().clone();
         let origin = Instant::now();
         let (reports, journal_reports) = mpsc::unbounded_channel();
         let Opened {
@@ -180,6 +181,9 @@ impl Starting {
         let stopping = Task(spawn_local(hand_over(self.stopping, handle)));
         let ended = driver.run(sources).await;
         drop((accepting, dialing, stopping));
+        if let Err(Stopped::TurnedAway(sentence)) = &ended {
+            quarantine(&disk, sentence)?;
+        }
         Ok(ended?)
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Waiting {
     proposals: HashMap<Ticket, Proposal>,
     reads: HashMap<Ticket, Read>,
     transfers: HashMap<Ticket, Transfer>,
+    /// The term of the last entry that was applied.
+    term: Term,
     /// Proposals that have a place in the log.
     placed: BTreeMap<Index, Vec<(Term, Proposal)>>,
     /// Reads that wait for an index to be applied.
@@ -102,6 +104,10 @@ impl Waiting {
 
     /// The entry at `position` was applied.
     pub(super) fn applied(&mut self, position: Position, outcome: &Outcome) {
+        if position.term > self.term {
+            self.term = position.term;
+            self.overwritten_by(position.term);
+        }
         for (term, reply) in self.placed.remove(&position.index).into_iter().flatten() {
             if term == position.term {
                 tell(reply, Ok(outcome.clone()));
@@ -109,6 +115,17 @@ impl Waiting {
                 tell(reply, Err(Attempt::Overwritten));
             }
         }
+    }
+
+    /// An entry of a new term was applied: terms never fall along a log, so what an earlier leader
+    /// put here or behind is not in it. It matters where nothing more comes to be applied.
+    fn overwritten_by(&mut self, term: Term) {
+        for placed in self.placed.values_mut() {
+            for (_, reply) in placed.extract_if(.., |(placed_in, _)| *placed_in < term) {
+                tell(reply, Err(Attempt::Overwritten));
+            }
+        }
+        self.placed.retain(|_, placed| !placed.is_empty());
     }
 
     /// Everything up to `index` is applied; reads that waited for it are answered.

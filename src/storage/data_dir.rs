@@ -15,7 +15,7 @@ use super::identity::Edition;
 use super::layout::segment_sequence;
 use super::outline::Replay;
 use super::snapshots::published_position;
-use super::{Disk, Error, Identity, Snapshots, Wal, WalConfig, identity};
+use super::{Disk, Error, Identity, Snapshots, Wal, WalConfig, identity, quarantine};
 use crate::consensus::{Boot, Incarnation, Membership, NodeId, Position, Record, Recovered};
 
 /// The data directory of one node that has started.
@@ -50,6 +50,7 @@ impl<D: Disk> DataDir<D> {
         let names = disk
             .list()
             .map_err(Error::io("list", "the data directory"))?;
+        quarantine::check(&disk, &names)?;
         let segment = names.iter().find(|name| segment_sequence(name).is_some());
         let snapshot = names.iter().find(|name| published_position(name).is_some());
         if !names.iter().any(|name| name == identity::NAME) {
@@ -94,6 +95,11 @@ impl<D: Disk> DataDir<D> {
             starts.map_err(|_| Error::rotten(identity::NAME, 40, "the boot number ends"))?;
         directory.rewrite(|identity| identity.boot = Boot::nth(starts, nonce))?;
         Ok(directory)
+    }
+
+    /// The directory's files.
+    pub fn disk(&self) -> &D {
+        &self.disk
     }
 
     /// Who this directory is.

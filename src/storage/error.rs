@@ -99,6 +99,15 @@ pub enum Error {
         /// What says that it should be.
         beside: String,
     },
+    /// The cluster has turned this disk away, and it must not vote again (R15).
+    #[error(
+        "this data directory was turned away by its cluster and is not used again: {sentence} \
+         (its file \"quarantined\" says so)"
+    )]
+    Quarantined {
+        /// What the cluster said.
+        sentence: String,
+    },
     /// The node is a member of a cluster and cannot be founded into another.
     #[error(
         "this node already belongs to cluster {cluster}; a new cluster needs an empty data directory"

@@ -1,7 +1,7 @@
 //! Whose directory it is, and that nothing is ever made anew beside what is left of something old.
 
 use remember::consensus::{ClusterId, Incarnation, NodeId};
-use remember::storage::{DataDir, Disk, Error};
+use remember::storage::{DataDir, Disk, Error, quarantine};
 
 use crate::model::{CONFIG, ID, INCARNATION, at, entry, membership, publish, start, vote};
 use crate::sim_disk::SimDisk;
@@ -15,7 +15,7 @@ fn every_start_has_a_higher_boot_number() {
     let disk = SimDisk::new(1);
     for boot in 1..10 {
         let directory = open(&disk).unwrap();
-        assert_eq!(directory.identity().boot.0, boot);
+        assert_eq!(directory.identity().boot.count(), boot);
         assert_eq!(directory.identity().membership, None);
         disk.crash();
     }
@@ -31,11 +31,11 @@ fn a_boot_number_that_was_told_is_never_told_again() {
         let mut reached = false;
         for seed in 0..20 {
             let disk = SimDisk::new(seed);
-            let mut told = open(&disk).unwrap().identity().boot.0;
+            let mut told = open(&disk).unwrap().identity().boot.count();
             for round in 0..4 {
                 disk.lose_power_at(disk.operations() + (at_change + round) % 5);
                 if let Ok(directory) = open(&disk) {
-                    let boot = directory.identity().boot.0;
+                    let boot = directory.identity().boot.count();
                     assert!(boot > told);
                     told = boot;
                 } else {
@@ -43,7 +43,7 @@ fn a_boot_number_that_was_told_is_never_told_again() {
                 }
                 disk.crash();
             }
-            let boot = open(&disk).unwrap().identity().boot.0;
+            let boot = open(&disk).unwrap().identity().boot.count();
             assert!(boot > told);
             last = last.max(boot);
         }
@@ -84,7 +84,7 @@ fn a_directory_is_one_nodes_own() {
             .to_string()
             .contains("belongs to node 1, not to node 2")
     );
-    let boot = open(&disk).unwrap().identity().boot.0;
+    let boot = open(&disk).unwrap().identity().boot.count();
     assert_eq!(boot, 2, "a start that was refused is no start");
 }
 
@@ -177,4 +177,15 @@ fn what_is_missing_is_named_and_nothing_is_made_anew() {
         .found(membership(), CONFIG)
         .unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
+}
+
+#[test]
+fn a_disk_that_was_turned_away_never_starts_again() {
+    let disk = SimDisk::new(5);
+    drop(open(&disk).unwrap());
+    quarantine(&disk, "node 1 lost acknowledged data").unwrap();
+    quarantine(&disk, "another sentence").unwrap();
+    disk.crash();
+    let error = open(&disk).unwrap_err().to_string();
+    assert!(error.contains("node 1 lost acknowledged data"), "{error}");
 }

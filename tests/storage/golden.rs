@@ -70,7 +70,7 @@ fn what_version_1_wrote_is_read() {
         disk.put(&name, &content);
     }
     let directory = DataDir::open(disk, ID, Incarnation(0)).unwrap();
-    assert_eq!(directory.identity().boot.0, 2);
+    assert_eq!(directory.identity().boot.count(), 2);
     let opened = directory.recover(CONFIG).unwrap();
     assert_eq!(opened.recovered.membership, membership());
     assert_eq!(opened.recovered.base, at(3, 4));
