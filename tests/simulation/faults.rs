@@ -1,0 +1,354 @@
+//! What goes wrong, and how it is put right again.
+
+use std::time::Duration;
+
+use remember::consensus::{Incarnation, Input, NodeId};
+
+use super::disk::Disk;
+use super::machine::{DiskTrouble, Gone};
+use super::tally::Counted;
+use super::world::{End, Event, World, tell};
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// A process is killed; its machine and its page cache live on.
+    Kill,
+    /// A machine loses power.
+    PowerCut,
+    /// All machines lose power at once.
+    Outage,
+    /// A process is stopped for a while, as by SIGSTOP.
+    Pause,
+    /// A clock jumps forward, or runs at another rate.
+    Clock,
+    /// The network is cut in some shape.
+    Cut,
+    /// Some ways become slow.
+    Slow,
+    /// A disk does not answer for a while.
+    DiskStall,
+    /// A disk has no room for a while.
+    DiskFull,
+    /// A disk fails once.
+    DiskError,
+    /// A disk is replaced by an empty one, for ever.
+    Wipe,
+    /// Somebody asks for a hand-over.
+    Transfer,
+    /// A node is told not to stand for a while.
+    Retire,
+}
+
+impl Fault {
+    /// All kinds.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Kill,
+        Self::PowerCut,
+        Self::Outage,
+        Self::Pause,
+        Self::Clock,
+        Self::Cut,
+        Self::Slow,
+        Self::DiskStall,
+        Self::DiskFull,
+        Self::DiskError,
+        Self::Wipe,
+        Self::Transfer,
+        Self::Retire,
+    ];
+}
+
+/// How something is put right.
+pub(crate) enum Mending {
+    /// A machine has power again.
+    Power(NodeId),
+    /// The network is whole and fast again.
+    Network,
+    /// A node may stand again.
+    Stand(NodeId),
+}
+
+impl World {
+    /// How long a fault lasts.
+    fn a_while(&mut self) -> Duration {
+        self.rng.millis(10, self.plan.fault_lasts_millis)
+    }
+
+    /// The next fault comes after a while.
+    pub(crate) fn schedule_fault(&mut self) {
+        let (low, high) = self.plan.fault_millis;
+        let delay = self.rng.millis(low, high);
+        self.after(delay, Event::Fault);
+    }
+
+    /// Something goes wrong, and will again.
+    pub(crate) fn fault(&mut self) {
+        if !self.troubled {
+            return;
+        }
+        let kind = self.rng.pick(&self.plan.faults);
+        let ids = self.ids();
+        let id = self.rng.pick(&ids);
+        tell!(self, "FAULT {kind:?} {id:?}");
+        match kind {
+            Fault::Kill => self.kill(id),
+            Fault::PowerCut => self.cut_power(id),
+            Fault::Outage => self.outage(),
+            Fault::Pause => self.pause(id),
+            Fault::Clock => self.disturb_clock(id),
+            Fault::Cut => self.cut_somehow(),
+            Fault::Slow => self.slow_down(),
+            Fault::DiskStall => {
+                self.count(Counted::DiskStalls);
+                let stall = self.a_while();
+                self.machine_mut(id).trouble.stalled_until = self.now + stall;
+            }
+            Fault::DiskFull => {
+                self.count(Counted::DiskFull);
+                let full = self.a_while();
+                self.machine_mut(id).trouble.full_until = self.now + full;
+            }
+            Fault::DiskError => self.machine_mut(id).trouble.fails = true,
+            Fault::Wipe => self.wipe(id),
+            Fault::Transfer => self.ask_to_hand_over(id),
+            Fault::Retire => self.retire(id),
+        }
+        self.schedule_fault();
+    }
+
+    /// Puts something right.
+    pub(crate) fn mend(&mut self, mending: &Mending) {
+        match mending {
+            Mending::Power(id) => {
+                self.machine_mut(*id).powered = true;
+                self.start(*id);
+            }
+            Mending::Network => self.network.heal(),
+            Mending::Stand(id) => self.allow_to_stand(*id),
+        }
+    }
+
+    /// Everything is put right, and nothing goes wrong any more.
+    pub(crate) fn end_trouble(&mut self) {
+        tell!(self, "NO MORE FAULTS");
+        self.troubled = false;
+        self.network.heal();
+        for id in self.ids() {
+            let machine = self.machine_mut(id);
+            machine.trouble = DiskTrouble::default();
+            machine.powered = true;
+            let life = machine.life();
+            if let Some(life) = life {
+                self.at(self.now, Event::Resume(id, life));
+                self.allow_to_stand(id);
+            } else {
+                let delay = self.rng.millis(0, 200);
+                self.after(delay, Event::Start(id));
+            }
+        }
+    }
+
+    /// A process dies, and is started again after a while.
+    pub(crate) fn kill(&mut self, id: NodeId) {
+        if self.machine(id).process.is_some() {
+            self.count(Counted::Kills);
+            self.stop(id, false);
+            self.restart_later(id);
+        }
+    }
+
+    /// A process that is not there is started after a while.
+    pub(crate) fn restart_later(&mut self, id: NodeId) {
+        let soon = self.rng.chance(500);
+        let delay = if soon {
+            self.rng.millis(1, 50)
+        } else {
+            self.a_while()
+        };
+        self.after(delay, Event::Start(id));
+    }
+
+    /// A machine loses power, and has it again after a while.
+    pub(crate) fn cut_power(&mut self, id: NodeId) {
+        if self.machine(id).powered {
+            self.count(Counted::PowerCuts);
+            self.lose_power(id);
+            let delay = self.a_while();
+            self.after(delay, Event::Mend(Mending::Power(id)));
+        }
+    }
+
+    /// All machines lose power at once, and have it again at nearly the same time.
+    pub(crate) fn outage(&mut self) {
+        self.count(Counted::Outages);
+        let together = self.rng.chance(500);
+        let delay = self.rng.millis(100, 1000);
+        for id in self.ids() {
+            if self.machine(id).powered {
+                self.lose_power(id);
+                let more = if together {
+                    Duration::ZERO
+                } else {
+                    self.rng.millis(0, 500)
+                };
+                self.after(delay + more, Event::Mend(Mending::Power(id)));
+            }
+        }
+    }
+
+    fn lose_power(&mut self, id: NodeId) {
+        self.stop(id, true);
+        let mut rng = self.rng.clone();
+        let machine = self.machine_mut(id);
+        machine.powered = false;
+        machine.disk.cut_power(&mut rng);
+        self.rng = rng;
+    }
+
+    fn pause(&mut self, id: NodeId) {
+        let pause = self.a_while();
+        let Some(process) = self.machine_mut(id).process.as_mut().filter(|p| !p.paused) else {
+            return;
+        };
+        process.paused = true;
+        let life = process.life;
+        self.count(Counted::Pauses);
+        self.after(pause, Event::Resume(id, life));
+    }
+
+    fn disturb_clock(&mut self, id: NodeId) {
+        let now = self.now;
+        if self.rng.chance(500) {
+            self.count(Counted::ClockJumps);
+            let by = self.rng.millis(1, 5000);
+            self.machine_mut(id).clock.jump(now, by);
+        } else {
+            let off = u32::try_from(self.rng.below(100_001)).expect("small");
+            self.machine_mut(id).clock.run_at(now, 950_000 + off);
+        }
+        let machine = self.machine_mut(id);
+        let awake = machine.responds();
+        if let Some(member) = machine.member_mut().filter(|_| awake) {
+            member.wake = None;
+            self.expect_wake(id);
+        }
+    }
+
+    fn cut_somehow(&mut self) {
+        let ids = self.ids();
+        let one = self.rng.pick(&ids);
+        let mut ways: Vec<(NodeId, NodeId)> = ids
+            .iter()
+            .flat_map(|a| ids.iter().map(move |b| (*a, *b)))
+            .collect();
+        ways.retain(|(a, b)| a != b);
+        match self.rng.below(7) {
+            0 => ways.retain(|(a, b)| *a == one || *b == one),
+            1 => ways.retain(|(a, _)| *a == one),
+            2 => ways.retain(|(_, b)| *b == one),
+            3 | 4 => {
+                let side = self.rng.some(&ids, 1, ids.len());
+                let bridge = if self.rng.chance(500) {
+                    Some(one)
+                } else {
+                    None
+                };
+                ways.retain(|(a, b)| side.contains(a) != side.contains(b));
+                ways.retain(|(a, b)| Some(*a) != bridge && Some(*b) != bridge);
+            }
+            5 => ways = self.rng.some(&ways, 1, ways.len()),
+            _ => {
+                let pairs: Vec<_> = ways.iter().copied().filter(|(a, b)| a < b).collect();
+                let pairs = self.rng.some(&pairs, 1, pairs.len());
+                ways.retain(|(a, b)| pairs.contains(&(*a.min(b), *a.max(b))));
+            }
+        }
+        self.count(Counted::Cuts);
+        self.cut(&ways);
+        let delay = self.a_while();
+        self.after(delay, Event::Mend(Mending::Network));
+    }
+
+    /// Lets these ways carry nothing; sessions on them die in the end, or last until it is over.
+    pub(crate) fn cut(&mut self, ways: &[(NodeId, NodeId)]) {
+        tell!(self, "cut: {ways:?}");
+        self.network.cut.extend(ways);
+        for session in 0..self.network.sessions.len() {
+            let open = &self.network.sessions[session];
+            let live = open.sender_open || open.receiver_open;
+            if live && !self.network.connects(open.from, open.to) && self.rng.chance(500) {
+                for end in [End::Sender, End::Receiver] {
+                    let delay = self.a_while();
+                    self.after(delay, Event::Ended { session, end });
+                }
+            }
+        }
+    }
+
+    fn slow_down(&mut self) {
+        let ids = self.ids();
+        let times = u32::try_from(self.rng.between(5, 200)).expect("small");
+        for from in self.rng.some(&ids, 1, 2) {
+            for to in self.rng.some(&ids, 1, ids.len()) {
+                self.network.slow_down(from, to, times);
+            }
+        }
+        let delay = self.a_while();
+        self.after(delay, Event::Mend(Mending::Network));
+    }
+
+    fn wipe(&mut self, id: NodeId) {
+        let gone = self
+            .machines
+            .iter()
+            .filter(|machine| machine.gone.is_some())
+            .count();
+        let founded = self.machines.iter().all(|machine| machine.disk.is_member());
+        if gone + self.quorum() >= self.machines.len() || !founded {
+            return;
+        }
+        self.stop(id, true);
+        let incarnation = Incarnation(self.rng.number());
+        self.oracle.loses_disk(id);
+        let machine = self.machine_mut(id);
+        machine.disk = Disk::new(incarnation);
+        machine.gone = Some(Gone::Wiped);
+        self.restart_later(id);
+    }
+
+    fn ask_to_hand_over(&mut self, id: NodeId) {
+        let ids = self.ids();
+        let to = if self.rng.chance(500) {
+            None
+        } else {
+            Some(self.rng.pick(&ids))
+        };
+        let Some(member) = self.machine_mut(id).member_mut() else {
+            return;
+        };
+        let ticket = member.requests.ticket();
+        member.requests.transfers.insert(ticket, ());
+        self.input(id, Input::Transfer { ticket, to });
+    }
+
+    fn retire(&mut self, id: NodeId) {
+        let Some(member) = self.machine_mut(id).member_mut() else {
+            return;
+        };
+        member.retired = true;
+        self.count(Counted::NotStanding);
+        self.input(id, Input::MayStand(false));
+        let delay = self.a_while();
+        self.after(delay, Event::Mend(Mending::Stand(id)));
+    }
+
+    fn allow_to_stand(&mut self, id: NodeId) {
+        let Some(member) = self.machine_mut(id).member_mut() else {
+            return;
+        };
+        if std::mem::replace(&mut member.retired, false) {
+            self.input(id, Input::MayStand(true));
+        }
+    }
+}

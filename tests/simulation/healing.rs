@@ -1,0 +1,136 @@
+//! After the faults: everything works again, soon, and stays that way.
+
+use std::time::Duration;
+
+use remember::consensus::{NodeId, Role, Status, Term};
+
+use super::clients::Outcome;
+use super::tally::Counted;
+use super::world::{World, tell};
+
+/// How long a cluster may take to have one leader again.
+const RECOVERY: Duration = Duration::from_secs(4);
+/// How long it must keep that leader afterwards.
+const STEADY: Duration = Duration::from_secs(2);
+/// How long the last writes may take to be everywhere.
+const DRAIN: Duration = Duration::from_secs(1);
+
+impl World {
+    /// Ends all faults and demands full healing: one leader for all nodes that have their disks,
+    /// service at each of them, one log and one state.
+    pub(crate) fn heal(&mut self) {
+        self.end_trouble();
+        self.run_for(RECOVERY);
+        let leader = self.demand_one_leader();
+        let term = self.status(leader).term;
+        self.run_for(STEADY);
+        self.clients.busy = false;
+        self.demand_service();
+        self.run_for(DRAIN);
+        let still = self.demand_one_leader();
+        assert_eq!(
+            (leader, term),
+            (still, self.status(still).term),
+            "a healed cluster is steady"
+        );
+        self.demand_one_state();
+        self.count(Counted::Healed);
+    }
+
+    /// The nodes whose disks are what they were.
+    pub(crate) fn whole(&self) -> Vec<NodeId> {
+        let whole = self
+            .machines
+            .iter()
+            .filter(|machine| machine.gone.is_none());
+        whole.map(|machine| machine.id).collect()
+    }
+
+    /// What a running voter says of itself.
+    pub(crate) fn status(&self, id: NodeId) -> Status {
+        let member = self.machine(id).member();
+        member
+            .unwrap_or_else(|| panic!("{id:?} does not run as a voter"))
+            .node
+            .status()
+    }
+
+    /// The highest term of any node.
+    pub(crate) fn newest_term(&self) -> Term {
+        let members = self.machines.iter().filter_map(|machine| machine.member());
+        members
+            .map(|member| member.node.status().term)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Whoever leads and is followed by all whole nodes.
+    pub(crate) fn agreed_leader(&self) -> Option<NodeId> {
+        let whole = self.whole();
+        let running = whole.iter().all(|id| self.machine(*id).member().is_some());
+        if !running {
+            return None;
+        }
+        let leader = self.status(*whole.first()?).leader?;
+        let term = self.status(leader).term;
+        let established = self.status(leader).established;
+        let agreed = whole.iter().all(|id| {
+            let status = self.status(*id);
+            status.leader == Some(leader) && status.term == term
+        });
+        (agreed && established).then_some(leader)
+    }
+
+    fn demand_one_leader(&mut self) -> NodeId {
+        if let Some(leader) = self.agreed_leader() {
+            return leader;
+        }
+        for id in self.whole() {
+            if self.machine(id).member().is_some() {
+                tell!(self, "{:?}", self.status(id));
+            } else {
+                tell!(self, "{id:?} does not run as a voter");
+            }
+        }
+        panic!(
+            "no one leader for all {:?} after all faults ended",
+            RECOVERY
+        );
+    }
+
+    /// Each node takes a write and a read, however small its limits are.
+    fn demand_service(&mut self) {
+        for id in self.whole() {
+            let writes = self.is_served(id, Self::ask_to_write);
+            assert!(writes, "{id:?} takes no writes after healing");
+            let reads = self.is_served(id, Self::ask_to_read);
+            assert!(reads, "{id:?} answers no reads after healing");
+        }
+    }
+
+    fn is_served(
+        &mut self,
+        id: NodeId,
+        ask: fn(&mut Self, NodeId, Option<usize>) -> usize,
+    ) -> bool {
+        (0..20).any(|_| {
+            let operation = ask(self, id, None);
+            self.run_for(Duration::from_millis(100));
+            matches!(self.clients.outcome(operation), Outcome::Done(_))
+        })
+    }
+
+    fn demand_one_state(&mut self) {
+        let agreed = self.oracle.commit();
+        for id in self.whole() {
+            let status = self.status(id);
+            let applied = self.applied(id);
+            assert!(
+                status.commit == agreed && applied == agreed,
+                "{id:?} is at {:?} and has applied {applied:?}, agreed is {agreed:?}: {status:?}",
+                status.commit
+            );
+            assert_eq!(status.role == Role::Leader, status.leader == Some(id));
+        }
+    }
+}

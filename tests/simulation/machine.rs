@@ -1,0 +1,238 @@
+//! One machine of the cluster: its clock, its disk, and the process that may run on it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use remember::consensus::{
+    Boot, ClusterId, Incarnation, Index, Input, IoSeq, Membership, Node, NodeId, Position, Report,
+    Term, Ticket, Write,
+};
+
+use super::clock::Clock;
+use super::disk::Disk;
+use super::replica::Replica;
+use super::world::Event;
+
+/// Names one start of one process, unique in a run; what was meant for another start is void.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Life(pub(crate) u64);
+
+/// A machine.
+pub(crate) struct Machine {
+    /// The node that lives here.
+    pub(crate) id: NodeId,
+    /// Its clock.
+    pub(crate) clock: Clock,
+    /// Its data directory.
+    pub(crate) disk: Disk,
+    /// What its disk does to writes now.
+    pub(crate) trouble: DiskTrouble,
+    /// Whether it has power.
+    pub(crate) powered: bool,
+    /// Why it never comes back, if it does not.
+    pub(crate) gone: Option<Gone>,
+    /// What runs.
+    pub(crate) process: Option<Process>,
+}
+
+/// What a disk does to writes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct DiskTrouble {
+    /// Nothing becomes durable before this time.
+    pub(crate) stalled_until: Duration,
+    /// There is no room before this time.
+    pub(crate) full_until: Duration,
+    /// The next attempt to make something durable fails.
+    pub(crate) fails: bool,
+}
+
+/// Why a machine never comes back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Gone {
+    /// Its disk was wiped, so that it must be refused (R13).
+    Wiped,
+    /// It was refused.
+    Refused,
+    /// Its disk has rotten, and recovery found out (R22).
+    Rotten,
+}
+
+/// A running process.
+pub(crate) struct Process {
+    /// Which start this is.
+    pub(crate) life: Life,
+    /// Whether it is stopped like by SIGSTOP.
+    pub(crate) paused: bool,
+    /// What happened to it while it was stopped.
+    pub(crate) deferred: Vec<Event>,
+    /// What it is at.
+    pub(crate) stage: Stage,
+}
+
+/// What a process is at.
+pub(crate) enum Stage {
+    /// Looking for the other nodes of a cluster that is not founded yet (R13).
+    Founding(Box<Founder>),
+    /// A voter.
+    Member(Box<Member>),
+}
+
+/// A process that has no cluster yet.
+pub(crate) struct Founder {
+    /// Its disk.
+    pub(crate) incarnation: Incarnation,
+    /// Its start.
+    pub(crate) boot: Boot,
+    /// The name that it would give a cluster.
+    pub(crate) name: ClusterId,
+    /// What the others said, and it itself.
+    pub(crate) reports: BTreeMap<NodeId, Report>,
+    /// What it is making durable.
+    pub(crate) joining: bool,
+}
+
+/// A process that is a voter: the shell around one core.
+pub(crate) struct Member {
+    /// The core.
+    pub(crate) node: Node,
+    /// The cluster, to be told to those that look for it.
+    pub(crate) membership: Membership,
+    /// What the core has not been told yet.
+    pub(crate) inbox: VecDeque<Input>,
+    /// Whether a turn is coming.
+    pub(crate) turn_due: bool,
+    /// How many turns in a row asked for another one at once, with nothing to say.
+    pub(crate) spins: u32,
+    /// When the next wake-up comes.
+    pub(crate) wake: Option<Duration>,
+    /// The links that this node dials.
+    pub(crate) links: BTreeMap<NodeId, Link>,
+    /// What storage still has to do.
+    pub(crate) wal: WalQueue,
+    /// The state machine.
+    pub(crate) replica: Replica,
+    /// Whether a snapshot is being made.
+    pub(crate) snapshotting: bool,
+    /// Snapshots that came and wait for the core's word.
+    pub(crate) staged: Vec<Replica>,
+    /// Clients that wait.
+    pub(crate) requests: Requests,
+    /// Whether it was told not to stand.
+    pub(crate) retired: bool,
+}
+
+/// The dialled half of a pair's two links.
+#[derive(Default)]
+pub(crate) struct Link {
+    /// The session that is up.
+    pub(crate) session: Option<usize>,
+    /// How many attempts to dial are under way.
+    pub(crate) dialing: u32,
+}
+
+/// The one ordered stream of writes, and how far it is.
+#[derive(Default)]
+pub(crate) struct WalQueue {
+    /// What the core has asked for and storage has not begun.
+    pub(crate) waiting: VecDeque<Job>,
+    /// What storage has begun: becomes durable together.
+    pub(crate) group: Vec<Job>,
+    /// Whether the core knows that there is no room.
+    pub(crate) full: bool,
+    /// The newest number that the core has given out.
+    pub(crate) last: IoSeq,
+}
+
+/// One piece of the ordered stream.
+pub(crate) enum Job {
+    /// Records.
+    Write(Write),
+    /// A snapshot to publish and to begin the log with.
+    Install {
+        seq: IoSeq,
+        keep_log: bool,
+        replica: Box<Replica>,
+    },
+}
+
+impl Job {
+    /// Its place in the stream.
+    pub(crate) fn seq(&self) -> IoSeq {
+        match self {
+            Self::Write(write) => write.seq,
+            Self::Install { seq, .. } => *seq,
+        }
+    }
+}
+
+/// Clients' requests by how far they are; the number is the client's operation.
+#[derive(Default)]
+pub(crate) struct Requests {
+    /// The last ticket given out.
+    pub(crate) last: Ticket,
+    /// The core has not answered.
+    pub(crate) asked: BTreeMap<Ticket, usize>,
+    /// Accepted, and not applied yet.
+    pub(crate) accepted: BTreeMap<Index, Vec<(usize, Term)>>,
+    /// Reads that wait for an index.
+    pub(crate) reads: BTreeMap<Index, Vec<usize>>,
+    /// Transfers under way.
+    pub(crate) transfers: BTreeMap<Ticket, ()>,
+}
+
+impl Requests {
+    /// A fresh ticket.
+    pub(crate) fn ticket(&mut self) -> Ticket {
+        self.last.0 += 1;
+        self.last
+    }
+
+    /// How many operations wait here.
+    pub(crate) fn open(&self) -> usize {
+        let accepted = self.accepted.values().map(Vec::len).sum::<usize>();
+        let reads = self.reads.values().map(Vec::len).sum::<usize>();
+        self.asked.len() + accepted + reads
+    }
+}
+
+impl Machine {
+    /// The life of the running process.
+    pub(crate) fn life(&self) -> Option<Life> {
+        self.process.as_ref().map(|process| process.life)
+    }
+
+    /// The voter that runs here, paused or not.
+    pub(crate) fn member(&self) -> Option<&Member> {
+        match &self.process.as_ref()?.stage {
+            Stage::Member(member) => Some(member),
+            Stage::Founding(_) => None,
+        }
+    }
+
+    /// The voter that runs here, paused or not, to be changed.
+    pub(crate) fn member_mut(&mut self) -> Option<&mut Member> {
+        match &mut self.process.as_mut()?.stage {
+            Stage::Member(member) => Some(member),
+            Stage::Founding(_) => None,
+        }
+    }
+
+    /// The process that looks for its cluster.
+    pub(crate) fn founder_mut(&mut self) -> Option<&mut Founder> {
+        match &mut self.process.as_mut()?.stage {
+            Stage::Founding(founder) => Some(founder),
+            Stage::Member(_) => None,
+        }
+    }
+
+    /// Whether a process runs and is not paused.
+    pub(crate) fn responds(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| !process.paused)
+    }
+
+    /// The end of the state machine here.
+    pub(crate) fn applied(&self) -> Position {
+        self.member()
+            .map_or(Position::START, |member| member.replica.applied())
+    }
+}

@@ -1,0 +1,53 @@
+//! Whole clusters of real nodes in a simulated world: one seed is one run, the same every time.
+//!
+//! Each run builds a cluster of 1 to 7 nodes around the real consensus core and the real storage
+//! code, lets clients use it while machines, disks, clocks and the network fail in every way that
+//! the seed thinks of, and holds every single step against the rules in `oracle`. Then all faults
+//! end, and the cluster must heal.
+//!
+//! ```text
+//!   cargo test --profile sim --test simulation              2,000 seeds
+//!   REMEMBER_SEEDS=100000 cargo test ...                    more of them
+//!   REMEMBER_SEED=17 cargo test ...                         one of them, with its story
+//! ```
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a program that tests: it says what it found, and stops at the first violation"
+)]
+
+mod clients;
+mod clock;
+mod digest;
+mod disk;
+mod driver;
+mod faults;
+mod founding;
+mod healing;
+mod image;
+mod machine;
+mod network;
+mod oracle;
+mod plan;
+mod replica;
+mod rng;
+mod run;
+mod scenarios;
+mod story;
+mod sweep;
+mod tally;
+mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match sweep::run_all() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Links between processes, as TCP gives them, and everything that a network does to them.
+//!
+//! Each ordered pair of nodes has one link, which its first node dials and sends on. A link is a
+//! row of sessions; each begins with a handshake of two `Hello`s and belongs to two lives, so that
+//! no message ever outlives the boot it was sent to. A session ends at its two ends at different
+//! times. Within a session messages are lost, repeated and reordered, worse than TCP would.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use remember::consensus::{Hello, Input, LinkEvent, Message, NodeId};
+
+use super::machine::Life;
+use super::tally::Counted;
+use super::world::{Deed, End, Event, World, tell};
+
+/// Cuts and sessions.
+pub(crate) struct Network {
+    /// The ways that carry nothing: from, to.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// All sessions that ever were.
+    pub(crate) sessions: Vec<Session>,
+    /// How much longer each way takes than the plan says.
+    slow: BTreeMap<(NodeId, NodeId), u32>,
+    /// Snapshots under way.
+    pub(crate) shipments: Vec<Option<super::driver::Shipment>>,
+}
+
+/// A link's session.
+pub(crate) struct Session {
+    /// Who dialled, and sends.
+    pub(crate) from: NodeId,
+    /// The life it sends from.
+    pub(crate) from_life: Life,
+    /// Who receives.
+    pub(crate) to: NodeId,
+    /// The life that it sends to.
+    pub(crate) to_life: Life,
+    /// Whether the sender thinks that it is up.
+    pub(crate) sender_open: bool,
+    /// Whether the receiver takes what arrives.
+    pub(crate) receiver_open: bool,
+    /// When the last message arrives.
+    pub(crate) last_arrival: Duration,
+}
+
+/// A message that is later than this is lost.
+const LATEST: Duration = Duration::from_secs(1);
+
+impl Network {
+    /// A whole network.
+    pub(crate) fn new(ids: &[NodeId]) -> Self {
+        let pairs = ids
+            .iter()
+            .flat_map(|from| ids.iter().map(move |to| ((*from, *to), 1)));
+        Self {
+            cut: BTreeSet::new(),
+            sessions: Vec::new(),
+            slow: pairs.collect(),
+            shipments: Vec::new(),
+        }
+    }
+
+    /// Whether packets of both directions pass.
+    pub(crate) fn connects(&self, a: NodeId, b: NodeId) -> bool {
+        !self.cut.contains(&(a, b)) && !self.cut.contains(&(b, a))
+    }
+
+    /// Makes a way take `times` as long.
+    pub(crate) fn slow_down(&mut self, from: NodeId, to: NodeId, times: u32) {
+        self.slow.insert((from, to), times);
+    }
+
+    /// Everything whole and as fast as the plan says.
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+        self.slow.values_mut().for_each(|times| *times = 1);
+    }
+}
+
+impl World {
+    /// How long something takes from one machine to another.
+    pub(crate) fn latency(&mut self, from: NodeId, to: NodeId) -> Duration {
+        let (low, high) = self.plan.weather.micros;
+        self.rng.micros(low, high) * self.network.slow.get(&(from, to)).copied().unwrap_or(1)
+    }
+
+    /// Sends on the session that is up; what has no session is lost.
+    pub(crate) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let Some(session) = self.session(from, to) else {
+            self.count(Counted::DeadLinks);
+            return;
+        };
+        let weather = self.plan.weather;
+        let cut = self.network.cut.contains(&(from, to));
+        if cut || (self.troubled && self.rng.chance(weather.lost)) {
+            self.count(Counted::Lost);
+            return;
+        }
+        if self.troubled && self.rng.chance(weather.repeated) {
+            self.count(Counted::Repeated);
+            let delay = self.latency(from, to) * 3;
+            let message = Box::new(message.clone());
+            self.after(delay, Event::Arrival { session, message });
+        }
+        let mut delay = self.latency(from, to);
+        if self.troubled && self.rng.chance(weather.late) {
+            delay *= u32::try_from(self.rng.between(2, 100)).expect("small");
+        }
+        let mut at = self.now + delay.min(LATEST);
+        let last = self.network.sessions[session].last_arrival;
+        if at < last {
+            if weather.ordered {
+                at = last;
+            } else {
+                self.count(Counted::Overtaken);
+            }
+        }
+        self.network.sessions[session].last_arrival = at.max(last);
+        self.at(
+            at,
+            Event::Arrival {
+                session,
+                message: Box::new(message),
+            },
+        );
+    }
+
+    /// The session on which `from` sends to `to`.
+    pub(crate) fn session(&self, from: NodeId, to: NodeId) -> Option<usize> {
+        self.machine(from).member()?.links.get(&to)?.session
+    }
+
+    /// A message is there, if its session still is.
+    pub(crate) fn arrive(&mut self, session: usize, message: Box<Message>) {
+        let Session {
+            from,
+            to,
+            to_life,
+            receiver_open,
+            ..
+        } = self.network.sessions[session];
+        if !receiver_open || self.network.cut.contains(&(from, to)) {
+            self.count(Counted::DeadLinks);
+            return;
+        }
+        let Some(process) = &mut self.machine_mut(to).process else {
+            return;
+        };
+        assert_eq!(
+            process.life, to_life,
+            "an open session leads to a dead process"
+        );
+        if process.paused {
+            process.deferred.push(Event::Arrival { session, message });
+            return;
+        }
+        tell!(self, "{from:?} -> {to:?} {message:?}");
+        self.input(
+            to,
+            Input::Message {
+                from,
+                message: *message,
+            },
+        );
+    }
+
+    /// A process dials a peer again, unless it has a link by now or is about to.
+    pub(crate) fn redial(&mut self, from: NodeId, to: NodeId) {
+        let link = self.member(from).links.entry(to).or_default();
+        if link.session.is_none() && link.dialing == 0 {
+            self.dial(from, to);
+        }
+    }
+
+    /// A process dials a peer; what comes of it is known later.
+    pub(crate) fn dial(&mut self, from: NodeId, to: NodeId) {
+        let life = self.machine(from).life().expect("it dials");
+        let member = self.member(from);
+        let hello = member.node.hello();
+        let link = member.links.entry(to).or_default();
+        if link.dialing >= 2 {
+            return;
+        }
+        link.dialing += 1;
+        if self.passes(from, to) {
+            let delay = self.latency(from, to);
+            self.after(
+                delay,
+                Event::Knock {
+                    from,
+                    life,
+                    hello,
+                    to,
+                },
+            );
+        } else {
+            self.dial_in_vain(from, life, to);
+        }
+    }
+
+    /// An attempt to dial reaches the machine `to`, or what is left of it.
+    pub(crate) fn knock(&mut self, from: NodeId, life: Life, hello: &Hello, to: NodeId) {
+        if !self.passes(from, to) {
+            self.dial_in_vain(from, life, to);
+            return;
+        }
+        let back = self.latency(to, from);
+        let machine = self.machine(to);
+        let Some(to_life) = machine.life() else {
+            let deed = Deed::Undialed(to, LinkEvent::Refused);
+            self.after(back, Event::Process(from, life, deed));
+            return;
+        };
+        let Some(member) = machine.member().filter(|_| machine.responds()) else {
+            self.dial_in_vain(from, life, to);
+            return;
+        };
+        if let Err(rejection) = member.node.admit(hello) {
+            tell!(self, "{to:?} turns {from:?} away: {rejection}");
+            self.count(Counted::Turned);
+            self.oracle.turned_away(from, &rejection);
+            self.dial_in_vain(from, life, to);
+            return;
+        }
+        let answer = member.node.hello();
+        for old in &mut self.network.sessions {
+            if (old.from, old.to) == (from, to) {
+                old.receiver_open = false;
+            }
+        }
+        let session = self.network.sessions.len();
+        self.network.sessions.push(Session {
+            from,
+            from_life: life,
+            to,
+            to_life,
+            sender_open: false,
+            receiver_open: true,
+            last_arrival: self.now,
+        });
+        let deed = Deed::Greeted {
+            session,
+            hello: answer,
+        };
+        self.after(back, Event::Process(from, life, deed));
+    }
+
+    /// The peer took the link: it is up, if the peer's own introduction is taken here.
+    pub(crate) fn greeted(&mut self, id: NodeId, session: usize, hello: &Hello) {
+        let Session {
+            to, receiver_open, ..
+        } = self.network.sessions[session];
+        let member = self.member(id);
+        let admitted = member.node.admit(hello);
+        if let Err(rejection) = &admitted {
+            tell!(self, "{id:?} turns {to:?} away: {rejection}");
+            self.count(Counted::Turned);
+            self.oracle.turned_away(to, rejection);
+        }
+        if admitted.is_err() || !receiver_open {
+            self.network.sessions[session].receiver_open = false;
+            self.undialed(id, to, LinkEvent::Unreachable);
+            return;
+        }
+        let member = self.member(id);
+        let link = member.links.entry(to).or_default();
+        link.dialing -= 1;
+        let old = link.session.replace(session);
+        if let Some(old) = old {
+            self.network.sessions[old].sender_open = false;
+        }
+        self.network.sessions[session].sender_open = true;
+        tell!(self, "{id:?} has a link to {to:?} {:?}", hello.boot);
+        let event = LinkEvent::Up(hello.clone());
+        self.input(id, Input::Link { peer: to, event });
+    }
+
+    /// Dialling has come to nothing: the core is told, and it is tried again in a while.
+    pub(crate) fn undialed(&mut self, id: NodeId, peer: NodeId, event: LinkEvent) {
+        let link = self.member(id).links.entry(peer).or_default();
+        link.dialing -= 1;
+        if link.session.is_none() && link.dialing == 0 {
+            let delay = self.rng.millis(5, 100);
+            self.process_after(id, delay, Deed::Dial(peer));
+        }
+        self.input(id, Input::Link { peer, event });
+    }
+
+    /// One end of a session hears that it is over.
+    pub(crate) fn session_ended(&mut self, session: usize, end: End) {
+        let Session {
+            from,
+            from_life,
+            to,
+            ..
+        } = self.network.sessions[session];
+        if end == End::Receiver {
+            self.network.sessions[session].receiver_open = false;
+            return;
+        }
+        if !self.network.sessions[session].sender_open {
+            return;
+        }
+        let process = self
+            .machine_mut(from)
+            .process
+            .as_mut()
+            .expect("its session is open");
+        assert_eq!(
+            process.life, from_life,
+            "an open session comes from a dead process"
+        );
+        if process.paused {
+            process.deferred.push(Event::Ended { session, end });
+            return;
+        }
+        self.network.sessions[session].sender_open = false;
+        self.network.sessions[session].receiver_open = false;
+        let link = self.member(from).links.entry(to).or_default();
+        if link.session == Some(session) {
+            link.session = None;
+            self.input(
+                from,
+                Input::Link {
+                    peer: to,
+                    event: LinkEvent::Ended,
+                },
+            );
+            let delay = self.rng.micros(0, 5000);
+            self.process_after(from, delay, Deed::Dial(to));
+        }
+    }
+
+    /// A process is gone: the far ends of its sessions find out, soon or late.
+    pub(crate) fn end_sessions(&mut self, id: NodeId, power: bool) {
+        for session in 0..self.network.sessions.len() {
+            let Session {
+                from,
+                to,
+                sender_open,
+                receiver_open,
+                ..
+            } = self.network.sessions[session];
+            if !sender_open && !receiver_open {
+                continue;
+            }
+            let (other, end) = if from == id {
+                self.network.sessions[session].sender_open = false;
+                (to, End::Receiver)
+            } else if to == id {
+                self.network.sessions[session].receiver_open = false;
+                (from, End::Sender)
+            } else {
+                continue;
+            };
+            let silent = power || !self.network.connects(id, other);
+            let delay = if silent {
+                self.rng.millis(500, 4000)
+            } else {
+                self.latency(id, other)
+            };
+            self.after(delay, Event::Ended { session, end });
+        }
+    }
+
+    /// Whether packets go from one machine to the other and back.
+    pub(crate) fn passes(&self, from: NodeId, to: NodeId) -> bool {
+        self.network.connects(from, to) && self.machine(to).powered
+    }
+
+    fn dial_in_vain(&mut self, from: NodeId, life: Life, to: NodeId) {
+        let delay = self.rng.millis(20, 200);
+        let deed = Deed::Undialed(to, LinkEvent::Unreachable);
+        self.after(delay, Event::Process(from, life, deed));
+    }
+}

@@ -1,0 +1,138 @@
+//! What one seed decides before anything runs: the cluster, its limits, and what will go wrong.
+
+use std::time::Duration;
+
+use remember::consensus::Config;
+
+use super::faults::Fault;
+use super::rng::Rng;
+
+/// One run's terms.
+pub(crate) struct Plan {
+    /// How many nodes the cluster has.
+    pub(crate) nodes: u64,
+    /// The nodes' own timings and limits.
+    pub(crate) config: Config,
+    /// The network's manners.
+    pub(crate) weather: Weather,
+    /// How long a write takes to become durable, in microseconds, at least and at most.
+    pub(crate) sync_micros: (u64, u64),
+    /// How far a clock's rate may be off, in millionths.
+    pub(crate) drift: u32,
+    /// What may go wrong; the more often it is named, the more often it happens.
+    pub(crate) faults: Vec<Fault>,
+    /// The time between two faults, in milliseconds, at least and at most.
+    pub(crate) fault_millis: (u64, u64),
+    /// How long a fault lasts, in milliseconds at most.
+    pub(crate) fault_lasts_millis: u64,
+    /// How long things go wrong.
+    pub(crate) trouble: Duration,
+    /// Whether the cluster is founded from fresh disks, or its membership is there at the start.
+    pub(crate) founding: bool,
+    /// How many clients work at once.
+    pub(crate) clients: usize,
+    /// How long a client thinks between two requests, in milliseconds at most.
+    pub(crate) think_millis: u64,
+    /// The largest command, in bytes.
+    pub(crate) command_bytes: u64,
+    /// A snapshot is taken when the log has grown beyond this.
+    pub(crate) snapshot_bytes: usize,
+}
+
+/// How the network treats what it carries.
+#[derive(Clone, Copy)]
+pub(crate) struct Weather {
+    /// The usual way of a message, in microseconds, at least and at most.
+    pub(crate) micros: (u64, u64),
+    /// How many of 1000 messages are lost.
+    pub(crate) lost: u64,
+    /// How many of 1000 messages come twice.
+    pub(crate) repeated: u64,
+    /// How many of 1000 messages take up to 100 times as long.
+    pub(crate) late: u64,
+    /// Whether messages keep their order on a link, as TCP keeps it.
+    pub(crate) ordered: bool,
+}
+
+impl Plan {
+    /// The terms that belong to a seed.
+    pub(crate) fn of(rng: &mut Rng) -> Self {
+        let nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 5, 5, 6, 7]);
+        let kinds = rng.some(Fault::ALL, 2, Fault::ALL.len());
+        let fault_low = rng.pick(&[50, 200, 500]);
+        Self {
+            nodes,
+            config: config(rng),
+            weather: Weather::of(rng),
+            sync_micros: rng.pick(&[(20, 100), (100, 2000), (500, 10_000)]),
+            drift: rng.pick(&[0, 1000, 50_000]),
+            faults: kinds,
+            fault_millis: (fault_low, fault_low * rng.between(2, 10)),
+            fault_lasts_millis: rng.pick(&[300, 1000, 4000]),
+            trouble: Duration::from_secs(15),
+            founding: rng.chance(300),
+            clients: rng.place(6) + 1,
+            think_millis: rng.pick(&[5, 20, 100]),
+            command_bytes: rng.pick(&[16, 64, 400]),
+            snapshot_bytes: rng.pick(&[500, 4000, 30_000]),
+        }
+    }
+
+    /// A quiet cluster of `nodes` with the default timings, for stories with their own faults.
+    pub(crate) fn quiet(nodes: u64) -> Self {
+        Self {
+            nodes,
+            config: Config::default(),
+            weather: Weather {
+                micros: (50, 500),
+                lost: 0,
+                repeated: 0,
+                late: 0,
+                ordered: true,
+            },
+            sync_micros: (100, 2000),
+            drift: 1000,
+            faults: Vec::new(),
+            fault_millis: (100, 100),
+            fault_lasts_millis: 100,
+            trouble: Duration::ZERO,
+            founding: false,
+            clients: 3,
+            think_millis: 20,
+            command_bytes: 64,
+            snapshot_bytes: 1 << 20,
+        }
+    }
+}
+
+impl Weather {
+    fn of(rng: &mut Rng) -> Self {
+        Self {
+            micros: rng.pick(&[(10, 50), (50, 500), (500, 5000), (10, 5000)]),
+            lost: rng.pick(&[0, 1, 20, 100]),
+            repeated: rng.pick(&[0, 1, 50]),
+            late: rng.pick(&[0, 1, 20]),
+            ordered: rng.chance(300),
+        }
+    }
+}
+
+/// Timings and limits that can work together, mostly smaller than anybody would choose, so that
+/// every limit is met.
+fn config(rng: &mut Rng) -> Config {
+    let election_timeout = rng.millis(60, 500);
+    let append_bytes_max = rng.pick(&[64, 500, 4000, 100_000]);
+    let inflight_bytes_max = append_bytes_max * rng.pick(&[1, 2, 16]);
+    Config {
+        heartbeat: election_timeout / rng.pick(&[3, 4, 6, 10]),
+        election_timeout,
+        preference_wait: rng.millis(1, 20),
+        disk_stall: rng.millis(100, 1500),
+        command_bytes_max: 4096,
+        append_bytes_max,
+        inflight_bytes_max,
+        pending_bytes_max: inflight_bytes_max * rng.pick(&[1, 4, 64]),
+        waiting_max: rng.pick(&[1, 4, 1000]),
+        retained_bytes: rng.pick(&[0, 500, 10_000]),
+    }
+}
