@@ -9,7 +9,7 @@ use remember::consensus::{
 };
 
 use super::machine::{Job, Life};
-use super::network::Session;
+use super::network::{LATEST, Session};
 use super::replica::Replica;
 use super::tally::Counted;
 use super::world::{Deed, Event, World, tell};
@@ -299,7 +299,7 @@ impl World {
             .expect("a log that begins later has a snapshot")
             .clone();
         let chunks = u32::try_from(self.rng.between(1, 8)).expect("few");
-        let delay = self.latency(from, to) * 2 * chunks;
+        let delay = (self.latency(from, to) * 2 * chunks).min(LATEST);
         tell!(
             self,
             "{from:?} ships a snapshot of {:?} to {to:?}",

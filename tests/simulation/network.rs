@@ -44,8 +44,8 @@ pub(crate) struct Session {
     pub(crate) last_arrival: Duration,
 }
 
-/// A message that is later than this is lost.
-const LATEST: Duration = Duration::from_secs(1);
+/// The longest that anything is on its way.
+pub(crate) const LATEST: Duration = Duration::from_secs(1);
 
 impl Network {
     /// A whole network.
