@@ -1,19 +1,28 @@
-//! One machine's data directory: what survives a kill, and what survives a loss of power.
+//! One machine's data directory: the real storage code on a simulated disk.
+//!
+//! Everything happens in the order of the calls and takes no time; the world adds the time, and
+//! decides what survives: a kill leaves the page cache, a loss of power tears what was not synced.
 
-use remember::consensus::{Boot, Incarnation, Membership, Position, Record};
+use std::io::{Read, Write};
+
+use remember::consensus::{Incarnation, Membership, NodeId, Position, Record};
+use remember::storage::{DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshots, Wal};
+use remember::storage::{Disk as _, WalConfig};
 
 use super::image::Image;
 use super::replica::Replica;
 use super::rng::Rng;
+use super::sim_disk::{Fault, SimDisk};
 
-/// A data directory with its page cache.
+/// A data directory, and what a running process has open of it.
 pub(crate) struct Disk {
-    incarnation: Incarnation,
-    boot: Boot,
-    membership: Option<Membership>,
-    platter: Image,
-    cache: Vec<Record>,
-    snapshots: Vec<(Position, Replica)>,
+    id: NodeId,
+    fresh: Incarnation,
+    is_member: bool,
+    config: WalConfig,
+    disk: SimDisk,
+    founding: Option<DataDir<SimDisk>>,
+    open: Option<(Wal<SimDisk>, Snapshots<SimDisk>)>,
 }
 
 /// What a start finds on the disk.
@@ -21,7 +30,7 @@ pub(crate) struct Found {
     /// Which disk this is.
     pub(crate) incarnation: Incarnation,
     /// Which start this is, already durable.
-    pub(crate) boot: Boot,
+    pub(crate) boot: remember::consensus::Boot,
     /// The cluster, unless the disk is fresh.
     pub(crate) membership: Option<Membership>,
     /// The log and what goes with it.
@@ -32,82 +41,254 @@ pub(crate) struct Found {
 
 impl Disk {
     /// A fresh disk.
-    pub(crate) fn new(incarnation: Incarnation) -> Self {
+    pub(crate) fn new(id: NodeId, rng: &mut Rng) -> Self {
         Self {
-            incarnation,
-            boot: Boot(0),
-            membership: None,
-            platter: Image::default(),
-            cache: Vec::new(),
-            snapshots: Vec::new(),
-        }
-    }
-
-    /// Recovers, and makes all that was recovered durable (R23).
-    pub(crate) fn start(&mut self) -> Found {
-        self.boot.0 += 1;
-        self.sync();
-        let base = self.platter.base;
-        let snapshot = self
-            .snapshots
-            .iter()
-            .find(|(position, _)| *position == base);
-        Found {
-            incarnation: self.incarnation,
-            boot: self.boot,
-            membership: self.membership.clone(),
-            image: self.platter.clone(),
-            replica: snapshot.map_or_else(Replica::default, |(_, replica)| replica.clone()),
+            id,
+            fresh: Incarnation(rng.number()),
+            is_member: false,
+            config: WalConfig {
+                segment_bytes: rng.pick(&[16 << 10, 32 << 10, 128 << 10]),
+            },
+            disk: SimDisk::new(rng.number()),
+            founding: None,
+            open: None,
         }
     }
 
     /// Which disk this is.
     pub(crate) fn incarnation(&self) -> Incarnation {
-        self.incarnation
+        self.fresh
     }
 
     /// Whether it belongs to a cluster.
     pub(crate) fn is_member(&self) -> bool {
-        self.membership.is_some()
+        self.is_member
     }
 
-    /// Makes the membership durable.
-    pub(crate) fn adopt(&mut self, membership: Membership) {
-        self.membership = Some(membership);
+    /// Starts, and recovers if there is anything to recover.
+    pub(crate) fn start(&mut self) -> Result<Found, Error> {
+        let directory = DataDir::open(self.disk.clone(), self.id, self.fresh)?;
+        let identity = directory.identity().clone();
+        if identity.membership.is_some() {
+            return self.recover(directory);
+        }
+        self.founding = Some(directory);
+        Ok(Found {
+            incarnation: identity.incarnation,
+            boot: identity.boot,
+            membership: None,
+            image: Image::default(),
+            replica: Replica::default(),
+        })
+    }
+
+    /// Makes the membership durable, and opens the log.
+    pub(crate) fn adopt(&mut self, membership: Membership) -> Result<Found, Error> {
+        let mut directory = self.founding.take().expect("a founder has a directory");
+        directory.found(membership, self.config)?;
+        self.recover(directory)
+    }
+
+    fn recover(&mut self, directory: DataDir<SimDisk>) -> Result<Found, Error> {
+        let opened = directory.recover(self.config)?;
+        let recovered = opened.recovered;
+        let replica = match opened.snapshots.newest()? {
+            Some(snapshot) => read_replica(&snapshot)?,
+            None => Replica::default(),
+        };
+        self.is_member = true;
+        self.open = Some((opened.wal, opened.snapshots));
+        Ok(Found {
+            incarnation: recovered.incarnation,
+            boot: recovered.boot,
+            membership: Some(recovered.membership),
+            image: Image {
+                hard: recovered.hard_state,
+                base: recovered.base,
+                entries: recovered.entries.into(),
+                peers: recovered
+                    .peers
+                    .into_iter()
+                    .map(|peer| (peer.id, peer))
+                    .collect(),
+            },
+            replica,
+        })
     }
 
     /// Writes, but does not yet make durable.
-    pub(crate) fn write(&mut self, records: &[Record]) {
-        self.cache.extend_from_slice(records);
+    pub(crate) fn write<'a, R>(&mut self, records: R) -> Result<(), Error>
+    where
+        R: Iterator<Item = &'a Record> + Clone,
+    {
+        self.wal().append(records)
     }
 
     /// Makes everything written durable.
-    pub(crate) fn sync(&mut self) {
-        for record in self.cache.drain(..) {
-            self.platter.add(&record);
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.wal().sync()
+    }
+
+    /// Does one of the things that can wait. Says whether old segments went.
+    pub(crate) fn tidy(&mut self, rng: &mut Rng) -> Result<bool, Error> {
+        match rng.below(8) {
+            0 => match self.wal().next_segment().prepare() {
+                Ok(()) | Err(Error::Full { .. }) => {}
+                Err(error) => return Err(error),
+            },
+            1 => self.wal().mark()?,
+            _ => {}
         }
-        let base = self.platter.base;
-        self.snapshots
-            .retain(|(position, _)| position.index >= base.index);
+        self.release()
     }
 
-    /// Makes a snapshot durable.
-    pub(crate) fn publish(&mut self, replica: Replica) {
-        self.snapshots.push((replica.applied(), replica));
+    /// Lets one segment go that the newest snapshot covers. Says whether it did.
+    pub(crate) fn release(&mut self) -> Result<bool, Error> {
+        match self.snapshots().newest_position() {
+            Some(position) => self.wal().release(position),
+            None => Ok(false),
+        }
     }
 
-    /// The newest snapshot.
-    pub(crate) fn snapshot(&self) -> Option<&Replica> {
-        self.snapshots
-            .iter()
-            .map(|(_, replica)| replica)
-            .max_by_key(|replica| replica.index())
+    /// Makes a snapshot of the own state durable.
+    pub(crate) fn publish(&mut self, replica: &Replica) -> Result<bool, Error> {
+        let mut writer = self.snapshots().write(replica.applied())?;
+        let written = writer.write_all(&replica.encode());
+        written.map_err(|source| Error::Io {
+            action: "write",
+            file: "a snapshot".to_owned(),
+            source,
+        })?;
+        writer.finish()
     }
 
-    /// Loses some of what was written and not made durable.
-    pub(crate) fn cut_power(&mut self, rng: &mut Rng) {
-        let kept = rng.place(self.cache.len() + 1);
-        self.cache.truncate(kept);
-        self.sync();
+    /// The newest snapshot as its bytes, and what it covers.
+    pub(crate) fn newest(&mut self) -> Result<Option<(Position, Vec<u8>)>, Error> {
+        let Some(snapshot) = self.snapshots().newest()? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; usize::try_from(snapshot.bytes()).expect("a small file")];
+        snapshot.read_at(&mut bytes, 0)?;
+        Ok(Some((snapshot.position(), bytes)))
     }
+
+    /// Begins to receive a snapshot.
+    pub(crate) fn receive(
+        &mut self,
+        position: Position,
+        bytes: usize,
+    ) -> Result<IncomingSnapshot<SimDisk>, Error> {
+        self.snapshots().receive(position, bytes as u64)
+    }
+
+    /// The process ends; what it wrote is still in the page cache.
+    pub(crate) fn kill(&mut self) {
+        self.let_go();
+        self.disk.lose_power_at(u64::MAX);
+        self.disk.kill();
+    }
+
+    /// The power is gone, and with it some of what was written and not made durable.
+    pub(crate) fn cut_power(&mut self) {
+        self.let_go();
+        self.disk.crash();
+    }
+
+    /// Lets the power fail at one of the next changes of the disk.
+    pub(crate) fn lose_power_soon(&mut self, rng: &mut Rng) {
+        self.disk
+            .lose_power_at(self.disk.operations() + rng.below(12));
+    }
+
+    /// Whether the power has failed.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.disk.list().is_err()
+    }
+
+    /// Lets the next call of some kind fail.
+    pub(crate) fn fail_next(&mut self, fault: Fault) {
+        self.disk.fail_next(fault);
+    }
+
+    /// Leaves only so much room.
+    pub(crate) fn fill(&mut self, room: u64) {
+        self.disk.set_capacity(Some(self.disk.used() + room));
+    }
+
+    /// Has all the room again.
+    pub(crate) fn empty(&mut self) {
+        self.disk.set_capacity(None);
+    }
+
+    /// Nothing that is still to go wrong goes wrong any more.
+    pub(crate) fn mend(&mut self) {
+        self.empty();
+        self.disk.forget_faults();
+        if !self.is_dead() {
+            self.disk.lose_power_at(u64::MAX);
+        }
+    }
+
+    /// Flips one bit of something that was durable and proven to be (R22). Says where.
+    pub(crate) fn rot(&mut self, rng: &mut Rng) -> Result<String, Error> {
+        self.wal().mark()?;
+        let mut names = self.disk.list().expect("it has power");
+        names.sort_unstable();
+        names.retain(|name| !self.disk.content(name).is_empty());
+        let name = &names[rng.place(names.len())];
+        let (byte, bit) = (
+            rng.place(self.disk.content(name).len()),
+            rng.pick(&[0, 3, 7]),
+        );
+        self.disk.rot(name, byte as u64, bit);
+        Ok(format!("{name}, byte {byte}, bit {bit}"))
+    }
+
+    /// Drops what is open, without letting it clean up: a process that dies does not.
+    fn let_go(&mut self) {
+        self.stop_changes();
+        self.founding = None;
+        self.open = None;
+    }
+
+    /// Lets all later changes fail, as for a process that is no more.
+    pub(crate) fn stop_changes(&mut self) {
+        if let Some(last) = self.disk.operations().checked_sub(1) {
+            self.disk.lose_power_at(last);
+        }
+    }
+
+    fn wal(&mut self) -> &mut Wal<SimDisk> {
+        &mut self
+            .open
+            .as_mut()
+            .expect("the log is open while its node runs")
+            .0
+    }
+
+    fn snapshots(&mut self) -> &mut Snapshots<SimDisk> {
+        &mut self
+            .open
+            .as_mut()
+            .expect("snapshots are open while their node runs")
+            .1
+    }
+}
+
+/// The state in a snapshot that has come, verified.
+pub(crate) fn received_replica(received: &ReceivedSnapshot<SimDisk>) -> Result<Replica, Error> {
+    read_replica(received.snapshot())
+}
+
+fn read_replica(
+    snapshot: &remember::storage::Snapshot<super::sim_disk::SimFile>,
+) -> Result<Replica, Error> {
+    let mut bytes = Vec::new();
+    let read = snapshot.state().read_to_end(&mut bytes);
+    read.map_err(|source| Error::Io {
+        action: "read",
+        file: "a snapshot".to_owned(),
+        source,
+    })?;
+    Ok(Replica::decode(&bytes))
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use remember::consensus::{Incarnation, Input, NodeId};
+use remember::consensus::{Input, NodeId};
 
 use super::disk::Disk;
-use super::machine::{DiskTrouble, Gone};
+use super::machine::Gone;
+use super::sim_disk::Fault as DiskFault;
 use super::tally::Counted;
-use super::world::{End, Event, World, tell};
+use super::world::{Deed, End, Event, World, tell};
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,10 @@ pub(crate) enum Fault {
     DiskFull,
     /// A disk fails once.
     DiskError,
+    /// A machine loses power at one of the next changes of its disk.
+    TornWrite,
+    /// A bit of a disk flips.
+    Rot,
     /// A disk is replaced by an empty one, for ever.
     Wipe,
     /// Somebody asks for a hand-over.
@@ -53,6 +58,8 @@ impl Fault {
         Self::DiskStall,
         Self::DiskFull,
         Self::DiskError,
+        Self::TornWrite,
+        Self::Rot,
         Self::Wipe,
         Self::Transfer,
         Self::Retire,
@@ -63,6 +70,8 @@ impl Fault {
 pub(crate) enum Mending {
     /// A machine has power again.
     Power(NodeId),
+    /// A disk has room again.
+    Disk(NodeId),
     /// The network is whole and fast again.
     Network,
     /// A node may stand again.
@@ -102,14 +111,21 @@ impl World {
             Fault::DiskStall => {
                 self.count(Counted::DiskStalls);
                 let stall = self.a_while();
-                self.machine_mut(id).trouble.stalled_until = self.now + stall;
+                self.machine_mut(id).stalled_until = self.now + stall;
             }
-            Fault::DiskFull => {
-                self.count(Counted::DiskFull);
-                let full = self.a_while();
-                self.machine_mut(id).trouble.full_until = self.now + full;
+            Fault::DiskFull => self.fill_disk(id),
+            Fault::DiskError => {
+                let faults = [
+                    DiskFault::Read,
+                    DiskFault::Write,
+                    DiskFault::Sync,
+                    DiskFault::SyncDir,
+                ];
+                let fault = self.rng.pick(&faults);
+                self.machine_mut(id).disk.fail_next(fault);
             }
-            Fault::DiskError => self.machine_mut(id).trouble.fails = true,
+            Fault::TornWrite => self.lose_power_soon(id),
+            Fault::Rot => self.rot(id),
             Fault::Wipe => self.wipe(id),
             Fault::Transfer => self.ask_to_hand_over(id),
             Fault::Retire => self.retire(id),
@@ -124,6 +140,7 @@ impl World {
                 self.machine_mut(*id).powered = true;
                 self.start(*id);
             }
+            Mending::Disk(id) => self.machine_mut(*id).disk.empty(),
             Mending::Network => self.network.heal(),
             Mending::Stand(id) => self.allow_to_stand(*id),
         }
@@ -136,7 +153,8 @@ impl World {
         self.network.heal();
         for id in self.ids() {
             let machine = self.machine_mut(id);
-            machine.trouble = DiskTrouble::default();
+            machine.stalled_until = Duration::ZERO;
+            machine.disk.mend();
             machine.powered = true;
             let life = machine.life();
             if let Some(life) = life {
@@ -173,9 +191,25 @@ impl World {
     pub(crate) fn cut_power(&mut self, id: NodeId) {
         if self.machine(id).powered {
             self.count(Counted::PowerCuts);
-            self.lose_power(id);
-            let delay = self.a_while();
-            self.after(delay, Event::Mend(Mending::Power(id)));
+            self.lose_power_for_a_while(id);
+        }
+    }
+
+    /// Like [`Self::cut_power`], for a machine whose disk has noticed it already.
+    pub(crate) fn lose_power_for_a_while(&mut self, id: NodeId) {
+        self.lose_power(id);
+        let delay = self.a_while();
+        self.after(delay, Event::Mend(Mending::Power(id)));
+    }
+
+    fn lose_power_soon(&mut self, id: NodeId) {
+        let mut rng = self.rng.fork();
+        let machine = self.machine_mut(id);
+        if machine.powered {
+            machine.disk.lose_power_soon(&mut rng);
+        }
+        if machine.process.is_some() {
+            self.process_after(id, Duration::from_millis(100), Deed::LosePower);
         }
     }
 
@@ -199,11 +233,45 @@ impl World {
 
     fn lose_power(&mut self, id: NodeId) {
         self.stop(id, true);
-        let mut rng = self.rng.clone();
+        self.machine_mut(id).powered = false;
+    }
+
+    fn fill_disk(&mut self, id: NodeId) {
+        self.count(Counted::DiskFull);
+        let room = self.rng.pick(&[0, 1000, 20_000]);
+        self.machine_mut(id).disk.fill(room);
+        let delay = self.a_while();
+        self.after(delay, Event::Mend(Mending::Disk(id)));
+    }
+
+    /// Flips a bit under a running node, and starts it anew: it refuses to start, or has lost
+    /// nothing.
+    fn rot(&mut self, id: NodeId) {
+        if !self.may_spare(id) || self.machine(id).member().is_none() {
+            return;
+        }
+        let mut rng = self.rng.fork();
         let machine = self.machine_mut(id);
-        machine.powered = false;
-        machine.disk.cut_power(&mut rng);
-        self.rng = rng;
+        machine.rotted = true;
+        match machine.disk.rot(&mut rng) {
+            Ok(place) => tell!(self, "{id:?} rots: {place}"),
+            Err(error) => return self.storage_failed(id, &error),
+        }
+        self.count(Counted::Rotten);
+        if self.rng.chance(500) {
+            self.kill(id);
+        } else {
+            self.cut_power(id);
+        }
+    }
+
+    /// Whether a majority of whole disks is left without this one.
+    fn may_spare(&self, id: NodeId) -> bool {
+        let whole = self
+            .machines
+            .iter()
+            .filter(|machine| machine.id != id && machine.gone.is_none() && !machine.rotted);
+        whole.count() >= self.quorum()
     }
 
     fn pause(&mut self, id: NodeId) {
@@ -299,20 +367,15 @@ impl World {
     }
 
     fn wipe(&mut self, id: NodeId) {
-        let gone = self
-            .machines
-            .iter()
-            .filter(|machine| machine.gone.is_some())
-            .count();
         let founded = self.machines.iter().all(|machine| machine.disk.is_member());
-        if gone + self.quorum() >= self.machines.len() || !founded {
+        if !self.may_spare(id) || !founded || self.machine(id).gone.is_some() {
             return;
         }
         self.stop(id, true);
-        let incarnation = Incarnation(self.rng.number());
         self.oracle.loses_disk(id);
+        let mut rng = self.rng.fork();
         let machine = self.machine_mut(id);
-        machine.disk = Disk::new(incarnation);
+        machine.disk = Disk::new(id, &mut rng);
         machine.gone = Some(Gone::Wiped);
         self.restart_later(id);
     }

@@ -1,13 +1,15 @@
 //! The life of a process: its start, its first start with others (R13), and its end.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Founding, HardState, Input, Membership, Node, NodeId, Recovered, Report, found,
+    ClusterId, Founding, Index, Input, Membership, Node, NodeId, Recovered, Report, found,
 };
 
 use super::disk::Found;
-use super::machine::{Founder, Gone, Life, Member, Process, Requests, Stage, WalQueue};
+use super::machine::{Founder, Gone, Life, Member, Process, Requests, Stage};
+use super::storage::WalQueue;
 use super::tally::Counted;
 use super::world::{Deed, Event, World, tell};
 
@@ -19,7 +21,10 @@ impl World {
         if machine.process.is_some() || !machine.powered || never {
             return;
         }
-        let found = machine.disk.start();
+        let found = match machine.disk.start() {
+            Ok(found) => found,
+            Err(error) => return self.start_failed(id, &error),
+        };
         self.lives += 1;
         let life = Life(self.lives);
         tell!(
@@ -32,12 +37,10 @@ impl World {
             self.start_member(id, life, found);
             return;
         }
-        let reports = BTreeMap::from([(id, Report::Fresh(found.incarnation))]);
         let founder = Box::new(Founder {
             incarnation: found.incarnation,
-            boot: found.boot,
             name: ClusterId(self.rng.number()),
-            reports,
+            reports: BTreeMap::from([(id, Report::Fresh(found.incarnation))]),
             joining: false,
         });
         let stage = Stage::Founding(founder);
@@ -48,7 +51,7 @@ impl World {
             stage,
         };
         self.machine_mut(id).process = Some(process);
-        self.process_after(id, std::time::Duration::ZERO, Deed::Ask);
+        self.process_after(id, Duration::ZERO, Deed::Ask);
     }
 
     fn start_member(&mut self, id: NodeId, life: Life, found: Found) {
@@ -60,7 +63,11 @@ impl World {
             replica,
         } = found;
         let membership = membership.expect("a member has one");
+        self.oracle.joins(id, &membership);
         let (kept, dropped) = self.oracle.recovered(id, boot, &image);
+        if image.base.index > Index(0) {
+            self.oracle.hashed(id, image.base.index, replica.hash());
+        }
         self.tally.count_many(Counted::Recovered, kept);
         self.tally.count_many(Counted::Dropped, dropped);
         assert_eq!(
@@ -92,6 +99,7 @@ impl World {
             wal: WalQueue::default(),
             replica,
             snapshotting: false,
+            incoming: None,
             staged: Vec::new(),
             requests: Requests::default(),
             retired: false,
@@ -185,48 +193,47 @@ impl World {
         }
     }
 
-    /// The membership is durable: the process is a voter now.
+    /// Makes the membership durable: the process is a voter then.
     pub(crate) fn adopted(&mut self, id: NodeId, membership: Membership) {
-        self.oracle.joins(id, &membership);
+        let machine = self.machine_mut(id);
+        let life = machine.life().expect("it adopts");
+        let found = match machine.disk.adopt(membership) {
+            Ok(found) => found,
+            Err(error) => return self.storage_failed(id, &error),
+        };
         if self.ids().first() == Some(&id) {
             self.count(Counted::Founded);
         }
-        let machine = self.machine_mut(id);
-        let life = machine.life().expect("it adopts");
-        let founder = machine.founder_mut().expect("it has no cluster yet");
-        let (incarnation, boot) = (founder.incarnation, founder.boot);
-        machine.disk.adopt(membership.clone());
-        let image = super::image::Image::default();
-        assert_eq!(image.hard, HardState::default());
-        let membership = Some(membership);
-        let replica = super::replica::Replica::default();
-        let found = Found {
-            incarnation,
-            boot,
-            membership,
-            image,
-            replica,
-        };
         self.start_member(id, life, found);
     }
 
     /// A process ends; with the power, or alone.
     pub(crate) fn stop(&mut self, id: NodeId, power: bool) {
-        let Some(process) = self.machine_mut(id).process.take() else {
-            return;
-        };
-        match process.stage {
-            Stage::Founding(_) => self.count(Counted::FoundingCrashes),
-            Stage::Member(member) => {
+        let machine = self.machine_mut(id);
+        machine.disk.stop_changes();
+        let process = machine.process.take();
+        let running = process.is_some();
+        match process.map(|process| process.stage) {
+            None => {}
+            Some(Stage::Founding(_)) => self.count(Counted::FoundingCrashes),
+            Some(Stage::Member(member)) => {
                 // Their clients give up in the end.
                 let lost = member.requests.open() as u64;
                 self.tally.count_many(Counted::WritesLost, lost);
-                if power && !member.wal.group.is_empty() {
+                if power && member.wal.is_writing() {
                     self.count(Counted::MidWrite);
                 }
             }
         }
-        self.end_sessions(id, power);
-        self.oracle.stopped(id);
+        let machine = self.machine_mut(id);
+        if power {
+            machine.disk.cut_power();
+        } else {
+            machine.disk.kill();
+        }
+        if running {
+            self.end_sessions(id, power);
+            self.oracle.stopped(id);
+        }
     }
 }

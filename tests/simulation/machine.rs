@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use remember::consensus::{
-    Boot, ClusterId, Incarnation, Index, Input, IoSeq, Membership, Node, NodeId, Position, Report,
-    Term, Ticket, Write,
+    ClusterId, Incarnation, Index, Input, Membership, Node, NodeId, Position, Report, Term, Ticket,
 };
+use remember::storage::ReceivedSnapshot;
 
 use super::clock::Clock;
 use super::disk::Disk;
 use super::replica::Replica;
+use super::sim_disk::SimDisk;
+use super::snapshots::Incoming;
+use super::storage::WalQueue;
 use super::world::Event;
 
 /// Names one start of one process, unique in a run; what was meant for another start is void.
@@ -25,25 +28,16 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     /// Its data directory.
     pub(crate) disk: Disk,
-    /// What its disk does to writes now.
-    pub(crate) trouble: DiskTrouble,
+    /// Nothing becomes durable on it before this time.
+    pub(crate) stalled_until: Duration,
+    /// Whether a bit of its disk has flipped, so that it may be refused at any start.
+    pub(crate) rotted: bool,
     /// Whether it has power.
     pub(crate) powered: bool,
     /// Why it never comes back, if it does not.
     pub(crate) gone: Option<Gone>,
     /// What runs.
     pub(crate) process: Option<Process>,
-}
-
-/// What a disk does to writes.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct DiskTrouble {
-    /// Nothing becomes durable before this time.
-    pub(crate) stalled_until: Duration,
-    /// There is no room before this time.
-    pub(crate) full_until: Duration,
-    /// The next attempt to make something durable fails.
-    pub(crate) fails: bool,
 }
 
 /// Why a machine never comes back.
@@ -81,8 +75,6 @@ pub(crate) enum Stage {
 pub(crate) struct Founder {
     /// Its disk.
     pub(crate) incarnation: Incarnation,
-    /// Its start.
-    pub(crate) boot: Boot,
     /// The name that it would give a cluster.
     pub(crate) name: ClusterId,
     /// What the others said, and it itself.
@@ -113,8 +105,10 @@ pub(crate) struct Member {
     pub(crate) replica: Replica,
     /// Whether a snapshot is being made.
     pub(crate) snapshotting: bool,
+    /// A snapshot that is coming.
+    pub(crate) incoming: Option<Incoming>,
     /// Snapshots that came and wait for the core's word.
-    pub(crate) staged: Vec<Replica>,
+    pub(crate) staged: Vec<(Replica, Box<ReceivedSnapshot<SimDisk>>)>,
     /// Clients that wait.
     pub(crate) requests: Requests,
     /// Whether it was told not to stand.
@@ -128,41 +122,6 @@ pub(crate) struct Link {
     pub(crate) session: Option<usize>,
     /// How many attempts to dial are under way.
     pub(crate) dialing: u32,
-}
-
-/// The one ordered stream of writes, and how far it is.
-#[derive(Default)]
-pub(crate) struct WalQueue {
-    /// What the core has asked for and storage has not begun.
-    pub(crate) waiting: VecDeque<Job>,
-    /// What storage has begun: becomes durable together.
-    pub(crate) group: Vec<Job>,
-    /// Whether the core knows that there is no room.
-    pub(crate) full: bool,
-    /// The newest number that the core has given out.
-    pub(crate) last: IoSeq,
-}
-
-/// One piece of the ordered stream.
-pub(crate) enum Job {
-    /// Records.
-    Write(Write),
-    /// A snapshot to publish and to begin the log with.
-    Install {
-        seq: IoSeq,
-        keep_log: bool,
-        replica: Box<Replica>,
-    },
-}
-
-impl Job {
-    /// Its place in the stream.
-    pub(crate) fn seq(&self) -> IoSeq {
-        match self {
-            Self::Write(write) => write.seq,
-            Self::Install { seq, .. } => *seq,
-        }
-    }
 }
 
 /// Clients' requests by how far they are; the number is the client's operation.

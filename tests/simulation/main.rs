@@ -35,6 +35,10 @@ mod replica;
 mod rng;
 mod run;
 mod scenarios;
+#[path = "../support/sim_disk.rs"]
+mod sim_disk;
+mod snapshots;
+mod storage;
 mod story;
 mod sweep;
 mod tally;

@@ -23,7 +23,7 @@ pub(crate) struct Network {
     /// How much longer each way takes than the plan says.
     slow: BTreeMap<(NodeId, NodeId), u32>,
     /// Snapshots under way.
-    pub(crate) shipments: Vec<Option<super::driver::Shipment>>,
+    pub(crate) shipments: Vec<Option<super::snapshots::Shipment>>,
 }
 
 /// A link's session.

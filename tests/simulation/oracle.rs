@@ -132,7 +132,7 @@ impl Oracle {
             .flat_map(|(_, w)| w);
         let mut expected = std::mem::take(&mut witness.durable);
         let mut kept = 0;
-        while expected != *image {
+        while !self.comes_to(&expected, image) {
             let Some(record) = pending.next() else {
                 panic!("{id:?} recovers what it never wrote, or lost what was durable: {image:?}");
             };
@@ -140,18 +140,35 @@ impl Oracle {
             kept += 1;
         }
         let dropped = pending.count() as u64;
-        *witness = Witness {
+        let lost = self.witness(id).lost;
+        *self.witness(id) = Witness {
             boot,
-            issued: expected.clone(),
-            durable: expected,
+            issued: image.clone(),
+            durable: image.clone(),
             pending: VecDeque::new(),
             term: image.hard.term,
             commit: image.base.index,
             running: true,
-            lost: witness.lost,
+            lost,
         };
         self.note_vote(id);
         (kept, dropped)
+    }
+
+    /// Whether these records come to that image, by themselves or with a snapshot of what is
+    /// agreed that was published and not yet told of.
+    fn comes_to(&self, records: &Image, image: &Image) -> bool {
+        if image.base.index <= records.base.index {
+            return records == image;
+        }
+        let agreed = self.committed_term(image.base.index) == Some(image.base.term);
+        let keep_log = records.term_at(image.base.index) == Some(image.base.term);
+        let mut records = records.clone();
+        records.add(&Record::Base {
+            position: image.base,
+            keep_log,
+        });
+        agreed && records == *image
     }
 
     /// A process ended.

@@ -1,10 +1,8 @@
 //! The replicated state machine that the simulated nodes feed: registers, and a hash of all that
 //! was ever applied.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use remember::consensus::{Entry, Index, Payload, Position};
+use remember::consensus::{Entry, Index, Payload, Position, Term};
 
 use super::digest::Digest;
 
@@ -47,7 +45,7 @@ impl Assignment {
 pub(crate) struct Replica {
     applied: Position,
     hash: u64,
-    registers: BTreeMap<u8, u64>,
+    registers: [Option<u64>; REGISTERS as usize],
 }
 
 impl Replica {
@@ -60,7 +58,7 @@ impl Replica {
         );
         if let Payload::Command(command) = &entry.payload {
             let Assignment { register, value } = Assignment::decode(command);
-            self.registers.insert(register, value);
+            self.registers[usize::from(register)] = Some(value);
         }
         self.hash = Digest::of(&(self.hash, entry));
         self.applied = entry.position();
@@ -83,6 +81,45 @@ impl Replica {
 
     /// What a register holds.
     pub(crate) fn read(&self, register: u8) -> Option<u64> {
-        self.registers.get(&register).copied()
+        self.registers[usize::from(register)]
+    }
+
+    /// As the content of a snapshot.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // Larger than one chunk of a snapshot file now and then.
+        let padding = usize::try_from(self.hash % 3 * 1000).expect("small");
+        let numbers = [self.applied.term.0, self.applied.index.0, self.hash];
+        let registers = self
+            .registers
+            .iter()
+            .flat_map(|value| [u64::from(value.is_some()), value.unwrap_or_default()]);
+        let bytes = numbers
+            .into_iter()
+            .chain(registers)
+            .flat_map(u64::to_le_bytes);
+        bytes.chain(std::iter::repeat_n(PADDING, padding)).collect()
+    }
+
+    /// Reads the content of a snapshot.
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        let mut numbers = bytes
+            .chunks_exact(8)
+            .map(|number| u64::from_le_bytes(number.try_into().expect("eight bytes")));
+        let mut number = || numbers.next().expect("a whole snapshot");
+        let term = Term(number());
+        let applied = Position {
+            term,
+            index: Index(number()),
+        };
+        let hash = number();
+        let registers = std::array::from_fn(|_| {
+            let (is_some, value) = (number(), number());
+            (is_some == 1).then_some(value)
+        });
+        Self {
+            applied,
+            hash,
+            registers,
+        }
     }
 }

@@ -12,6 +12,11 @@ impl Rng {
         Self(seed ^ 0x5DEE_CE66_D1CE_4E5B)
     }
 
+    /// Another stream of numbers, drawn from this one.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.number())
+    }
+
     /// Any number.
     pub(crate) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

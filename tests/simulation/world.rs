@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Hello, Incarnation, LinkEvent, Membership, Message, NodeId, Output, Report,
+    ClusterId, Hello, LinkEvent, Membership, Message, NodeId, Output, Report, Term,
 };
 
 use super::clients::Clients;
@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::digest::Digest;
 use super::disk::Disk;
 use super::faults::Mending;
-use super::machine::{DiskTrouble, Life, Machine, Member};
+use super::machine::{Life, Machine, Member};
 use super::network::Network;
 use super::oracle::Oracle;
 use super::plan::Plan;
@@ -98,14 +98,16 @@ pub(crate) enum Deed {
     Undialed(NodeId, LinkEvent),
     /// A peer took the link, and introduces itself.
     Greeted { session: usize, hello: Hello },
+    /// Storage looks for something to write.
+    Write,
     /// Storage has made its group of writes durable.
     Synced,
-    /// Storage tries once more to find room.
-    Retry,
-    /// A snapshot of its own is durable.
+    /// A snapshot of its own is complete.
     SnapshotMade(Box<Replica>),
-    /// A snapshot has come whole, or its delivery is known.
-    SnapshotCame { from: NodeId, shipment: usize },
+    /// Sends its newest snapshot.
+    Ship { to: NodeId, term: Term },
+    /// A piece of a snapshot has come.
+    Piece { shipment: usize, offset: usize },
     /// No answer to a snapshot came in time.
     SnapshotGivenUp { to: NodeId, shipment: usize },
     /// A snapshot was delivered, or was not.
@@ -114,8 +116,10 @@ pub(crate) enum Deed {
     Ask,
     /// Was told what another node knows.
     Told { about: NodeId, report: Report },
-    /// Its membership is durable.
+    /// Makes its membership durable.
     Adopted(Membership),
+    /// The power fails under it.
+    LosePower,
 }
 
 /// An end of a session.
@@ -330,15 +334,17 @@ impl World {
             Deed::Dial(peer) => self.redial(id, peer),
             Deed::Undialed(peer, event) => self.undialed(id, peer, event),
             Deed::Greeted { session, hello } => self.greeted(id, session, &hello),
+            Deed::Write => self.write_group(id),
             Deed::Synced => self.synced(id),
-            Deed::Retry => self.begin_writing(id),
-            Deed::SnapshotMade(replica) => self.snapshot_made(id, *replica),
-            Deed::SnapshotCame { from, shipment } => self.snapshot_came(id, from, shipment),
+            Deed::SnapshotMade(replica) => self.snapshot_made(id, &replica),
+            Deed::Ship { to, term } => self.ship(id, to, term),
+            Deed::Piece { shipment, offset } => self.piece(id, shipment, offset),
             Deed::SnapshotGivenUp { to, shipment } => self.snapshot_given_up(id, to, shipment),
             Deed::SnapshotGone { to, delivered } => self.snapshot_gone(id, to, delivered),
             Deed::Ask => self.ask(id),
             Deed::Told { about, report } => self.told(id, about, report),
             Deed::Adopted(membership) => self.adopted(id, membership),
+            Deed::LosePower => self.cut_power(id),
         }
     }
 
@@ -368,7 +374,12 @@ impl World {
         let cluster = ClusterId(self.rng.number());
         let membership = Membership { cluster, voters };
         for machine in &mut self.machines {
-            machine.disk.adopt(membership.clone());
+            machine.disk.start().expect("nothing goes wrong yet");
+            machine
+                .disk
+                .adopt(membership.clone())
+                .expect("nothing goes wrong yet");
+            machine.disk.kill();
         }
     }
 }
@@ -384,8 +395,9 @@ fn machine(id: NodeId, plan: &Plan, rng: &mut Rng) -> Machine {
     Machine {
         id,
         clock: Clock::new(shown, rate),
-        disk: Disk::new(Incarnation(rng.number())),
-        trouble: DiskTrouble::default(),
+        disk: Disk::new(id, rng),
+        stalled_until: Duration::ZERO,
+        rotted: false,
         powered: true,
         gone: None,
         process: None,

@@ -183,6 +183,11 @@ impl SimDisk {
         self.lock().faults.insert(fault);
     }
 
+    /// Forgets every fault that was asked for and has not happened.
+    pub fn forget_faults(&self) {
+        self.lock().faults.clear();
+    }
+
     /// Limits the bytes of all files together; `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
