@@ -176,6 +176,12 @@ impl World {
         }
     }
 
+    /// A process dies, and is started again at a set time.
+    pub(crate) fn stop_for(&mut self, id: NodeId, span: Duration) {
+        self.stop(id, false);
+        self.after(span, Event::Start(id));
+    }
+
     /// A process that is not there is started after a while.
     pub(crate) fn restart_later(&mut self, id: NodeId) {
         let soon = self.rng.chance(500);

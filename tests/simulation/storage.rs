@@ -51,6 +51,13 @@ struct Group {
     last: IoSeq,
 }
 
+impl Group {
+    /// Whether all of it is in the log.
+    fn is_written(&self) -> bool {
+        self.appended == self.records.len()
+    }
+}
+
 impl WalQueue {
     /// Whether something was written that is not durable yet.
     pub(crate) fn is_writing(&self) -> bool {
@@ -126,7 +133,7 @@ impl World {
             if let Some(received) = received {
                 published = received.publish();
             }
-        } else if !wal.full {
+        } else if wal.group.as_ref().is_some_and(Group::is_written) {
             return;
         }
         let result = published.and_then(|_| self.append_group(id));

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::run::{Outcome, Violation, listen_to_panics, run};
-use super::scenarios;
+use super::scenarios::SCENARIOS;
 use super::tally::Tally;
 
 /// How many seeds are run unless `REMEMBER_SEEDS` says otherwise.
@@ -23,20 +23,46 @@ const LASTS: Duration = Duration::from_secs(20);
 pub(crate) fn run_all() -> Result<(), String> {
     listen_to_panics();
     if let Some(seed) = number("REMEMBER_SEED")? {
-        return replay(seed);
+        return replay(seed, env::var("REMEMBER_SCENARIO").ok().as_deref());
     }
-    scenarios::run_all()?;
+    for scenario in SCENARIOS {
+        let begin = Instant::now();
+        let told = |seed| scenario.run(seed, 0).map_err(drop);
+        if let Some(seed) = sweep(scenario.seeds, told) {
+            return replay(seed, Some(scenario.name)).and(Err(changeable(seed)));
+        }
+        let (name, seeds) = (scenario.name, scenario.seeds);
+        println!(
+            "{name}: {seeds} seeds in {:.1} s",
+            begin.elapsed().as_secs_f64()
+        );
+    }
     let seeds = number("REMEMBER_SEEDS")?.unwrap_or(SEEDS);
     let begin = Instant::now();
-    let tally = sweep(seeds)?;
-    println!("{tally}");
-    println!("{seeds} seeds in {:.1} s", begin.elapsed().as_secs_f64());
+    let total = Mutex::new(Tally::new());
+    let failed = sweep(seeds, |seed| {
+        let tally = run_checked(seed)?;
+        total.lock().map_err(drop)?.add(&tally);
+        Ok(())
+    });
+    if let Some(seed) = failed {
+        return replay(seed, None).and(Err(changeable(seed)));
+    }
+    let tally = total.into_inner().map_err(|error| error.to_string())?;
+    println!(
+        "{tally}{seeds} seeds in {:.1} s",
+        begin.elapsed().as_secs_f64()
+    );
     let missing = tally.missing();
     // Few seeds cannot meet everything.
     if seeds >= SEEDS && !missing.is_empty() {
         return Err(format!("never exercised: {}", missing.join("; ")));
     }
     Ok(())
+}
+
+fn changeable(seed: u64) -> String {
+    format!("seed {seed} failed once and not again: it does not decide everything")
 }
 
 fn number(name: &str) -> Result<Option<u64>, String> {
@@ -49,73 +75,67 @@ fn number(name: &str) -> Result<Option<u64>, String> {
         .map_err(|error| format!("{name}={text} is no number: {error}"))
 }
 
-/// Runs seeds `0..seeds` on all cores, and adds up what they exercised.
-fn sweep(seeds: u64) -> Result<Tally, String> {
+/// Runs seeds `0..seeds` on all cores, until one fails. Says which.
+fn sweep(seeds: u64, run: impl Fn(u64) -> Result<(), ()> + Sync) -> Option<u64> {
     let next = AtomicU64::new(0);
-    let total = Mutex::new(Tally::new());
-    let failed = Mutex::new(None::<u64>);
+    let failed = AtomicU64::new(u64::MAX);
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || failed.lock().expect("no panic under it").is_some() {
+                    if seed >= seeds || failed.load(Ordering::Relaxed) != u64::MAX {
                         return;
                     }
-                    match run_checked(seed) {
-                        Ok(tally) => total.lock().expect("no panic under it").add(&tally),
-                        Err(()) => *failed.lock().expect("no panic under it") = Some(seed),
+                    if run(seed).is_err() {
+                        failed.fetch_min(seed, Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    if let Some(seed) = *failed.lock().expect("all threads have ended") {
-        replay(seed)?;
-        return Err(format!(
-            "seed {seed} failed once and not again: it is not deterministic"
-        ));
-    }
-    Ok(total.into_inner().expect("all threads have ended"))
+    let failed = failed.into_inner();
+    (failed != u64::MAX).then_some(failed)
 }
 
 /// Runs one seed; some of them twice.
 fn run_checked(seed: u64) -> Result<Tally, ()> {
-    let Ok(Outcome {
+    let Outcome {
         tally,
         digest,
         lasted,
-    }) = run(seed, 0)
-    else {
-        return Err(());
-    };
-    if seed < TWICE {
-        let again = run(seed, 1).map_or(0, |outcome| outcome.digest);
-        assert_eq!(digest, again, "seed {seed} is not deterministic");
+    } = run(seed, 0).map_err(drop)?;
+    let decides = seed >= TWICE || run(seed, 1).is_ok_and(|again| again.digest == digest);
+    if decides && lasted >= LASTS {
+        Ok(tally)
+    } else {
+        Err(())
     }
-    assert!(lasted >= LASTS, "seed {seed} lasts only {lasted:?}");
-    Ok(tally)
 }
 
 /// Runs one seed with its story.
-fn replay(seed: u64) -> Result<(), String> {
+fn replay(seed: u64, name: Option<&str>) -> Result<(), String> {
     let lines = number("REMEMBER_STORY")?.map_or(STORY_LINES, |lines| {
         usize::try_from(lines).unwrap_or(usize::MAX)
     });
-    match run(seed, lines) {
-        Ok(outcome) => {
-            println!("{}seed {seed}: all is well", outcome.tally);
-            Ok(())
-        }
-        Err(violation) => Err(report(seed, &violation)),
-    }
+    let again = format!("REMEMBER_SEED={seed} REMEMBER_STORY={STORY_LINES}");
+    let command = "cargo test --profile sim --test simulation";
+    let Some(name) = name else {
+        let Outcome { tally, .. } = run(seed, lines)
+            .map_err(|violation| report(seed, &violation, &format!("{again} {command}")))?;
+        println!("{tally}seed {seed}: all is well");
+        return Ok(());
+    };
+    let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
+    let scenario = scenario.ok_or_else(|| format!("there is no scenario {name:?}"))?;
+    let again = format!("{again} REMEMBER_SCENARIO={name:?} {command}");
+    scenario
+        .run(seed, lines)
+        .map_err(|violation| report(seed, &violation, &again))?;
+    println!("{name}, seed {seed}: all is well");
+    Ok(())
 }
 
-fn report(seed: u64, violation: &Violation) -> String {
-    let Violation { words, story } = violation;
-    format!(
-        "{}\nseed {seed}: {words}\nagain: REMEMBER_SEED={seed} REMEMBER_STORY={STORY_LINES} \
-         cargo test --profile sim --test simulation",
-        story.join("\n")
-    )
+fn report(seed: u64, Violation { words, story }: &Violation, again: &str) -> String {
+    format!("{}\nseed {seed}: {words}\nagain: {again}", story.join("\n"))
 }
