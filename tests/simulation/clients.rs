@@ -21,7 +21,7 @@ pub(crate) struct Clients {
     /// The newest index that any client knows of.
     floor: Index,
     /// The agreed values of each register, by index.
-    registers: BTreeMap<u8, Vec<(Index, u64)>>,
+    registers: BTreeMap<u64, Vec<(Index, u64)>>,
     agreed: Index,
     /// Whether clients go on.
     pub(crate) busy: bool,
@@ -47,7 +47,7 @@ pub(crate) enum Request {
     /// A write of a value that no other write has.
     Write(Assignment),
     /// A linearizable read of a register.
-    Read(u8),
+    Read(u64),
 }
 
 /// What became of an operation.
@@ -157,7 +157,7 @@ impl Clients {
     }
 
     /// What a register holds at an index.
-    fn value_at(&self, register: u8, index: Index) -> Option<u64> {
+    fn value_at(&self, register: u64, index: Index) -> Option<u64> {
         let values = self.registers.get(&register)?;
         let after = values.partition_point(|(at, _)| *at <= index);
         Some(values[after.checked_sub(1)?].1)
@@ -197,10 +197,10 @@ impl World {
 
     /// Asks a node to write something new.
     pub(crate) fn ask_to_write(&mut self, id: NodeId, client: Option<usize>) -> usize {
-        let register = u8::try_from(self.rng.below(u64::from(REGISTERS))).expect("few");
+        let register = self.rng.below(REGISTERS);
         let value = self.clients.operations.len() as u64;
         let assignment = Assignment { register, value };
-        let len = usize::try_from(self.rng.between(9, self.plan.command_bytes)).expect("short");
+        let padding = usize::try_from(self.rng.below(self.plan.command_bytes)).expect("short");
         let operation = self.clients.begin(client, Request::Write(assignment));
         let requests = &mut self.member(id).requests;
         let ticket = requests.ticket();
@@ -210,7 +210,7 @@ impl World {
             id,
             Input::Propose {
                 ticket,
-                command: assignment.encode(len),
+                command: assignment.encode(padding),
             },
         );
         operation
@@ -218,7 +218,7 @@ impl World {
 
     /// Asks a node to read something.
     pub(crate) fn ask_to_read(&mut self, id: NodeId, client: Option<usize>) -> usize {
-        let register = u8::try_from(self.rng.below(u64::from(REGISTERS))).expect("few");
+        let register = self.rng.below(REGISTERS);
         let operation = self.clients.begin(client, Request::Read(register));
         let requests = &mut self.member(id).requests;
         let ticket = requests.ticket();

@@ -3,16 +3,16 @@
 //! Everything happens in the order of the calls and takes no time; the world adds the time, and
 //! decides what survives: a kill leaves the page cache, a loss of power tears what was not synced.
 
-use std::io::{Read, Write};
-
 use remember::consensus::{Incarnation, Membership, NodeId, Position, Record};
-use remember::storage::{DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshots, Wal};
+use remember::state::{RestoreError, View};
+use remember::storage::{
+    DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshot, Snapshots, Wal,
+};
 use remember::storage::{Disk as _, WalConfig};
 
 use super::image::Image;
-use super::replica::Replica;
 use super::rng::Rng;
-use super::sim_disk::{Fault, SimDisk};
+use super::sim_disk::{Fault, SimDisk, SimFile};
 
 /// A data directory, and what a running process has open of it.
 pub(crate) struct Disk {
@@ -36,7 +36,7 @@ pub(crate) struct Found {
     /// The log and what goes with it.
     pub(crate) image: Image,
     /// The state at `image.base`.
-    pub(crate) replica: Replica,
+    pub(crate) view: View,
 }
 
 impl Disk {
@@ -78,7 +78,7 @@ impl Disk {
             boot: identity.boot,
             membership: None,
             image: Image::default(),
-            replica: Replica::default(),
+            view: View::default(),
         })
     }
 
@@ -92,9 +92,9 @@ impl Disk {
     fn recover(&mut self, directory: DataDir<SimDisk>) -> Result<Found, Error> {
         let opened = directory.recover(self.config)?;
         let recovered = opened.recovered;
-        let replica = match opened.snapshots.newest()? {
-            Some(snapshot) => read_replica(&snapshot)?,
-            None => Replica::default(),
+        let view = match opened.snapshots.newest()? {
+            Some(snapshot) => read_view(&snapshot)?,
+            None => View::default(),
         };
         self.is_member = true;
         self.open = Some((opened.wal, opened.snapshots));
@@ -112,7 +112,7 @@ impl Disk {
                     .map(|peer| (peer.id, peer))
                     .collect(),
             },
-            replica,
+            view,
         })
     }
 
@@ -151,9 +151,9 @@ impl Disk {
     }
 
     /// Makes a snapshot of the own state durable.
-    pub(crate) fn publish(&mut self, replica: &Replica) -> Result<bool, Error> {
-        let mut writer = self.snapshots().write(replica.applied())?;
-        let written = writer.write_all(&replica.encode());
+    pub(crate) fn publish(&mut self, view: &View) -> Result<bool, Error> {
+        let mut writer = self.snapshots().write(view.position())?;
+        let written = view.write_to(&mut writer);
         written.map_err(|source| Error::Io {
             action: "write",
             file: "a snapshot".to_owned(),
@@ -203,6 +203,16 @@ impl Disk {
     /// Whether the power has failed.
     pub(crate) fn is_dead(&self) -> bool {
         self.disk.list().is_err()
+    }
+
+    /// A copy of everything, as a backup takes it from a machine that is off.
+    pub(crate) fn copy(&self, rng: &mut Rng) -> Self {
+        Self {
+            disk: self.disk.fork(rng.number()),
+            founding: None,
+            open: None,
+            ..*self
+        }
     }
 
     /// Lets the next call of some kind fail.
@@ -276,19 +286,17 @@ impl Disk {
 }
 
 /// The state in a snapshot that has come, verified.
-pub(crate) fn received_replica(received: &ReceivedSnapshot<SimDisk>) -> Result<Replica, Error> {
-    read_replica(received.snapshot())
+pub(crate) fn received_view(received: &ReceivedSnapshot<SimDisk>) -> Result<View, Error> {
+    read_view(received.snapshot())
 }
 
-fn read_replica(
-    snapshot: &remember::storage::Snapshot<super::sim_disk::SimFile>,
-) -> Result<Replica, Error> {
-    let mut bytes = Vec::new();
-    let read = snapshot.state().read_to_end(&mut bytes);
-    read.map_err(|source| Error::Io {
-        action: "read",
-        file: "a snapshot".to_owned(),
-        source,
-    })?;
-    Ok(Replica::decode(&bytes))
+fn read_view(snapshot: &Snapshot<SimFile>) -> Result<View, Error> {
+    View::read_from(&mut snapshot.state()).map_err(|error| match error {
+        RestoreError::Io(source) => Error::Io {
+            action: "read",
+            file: "a snapshot".to_owned(),
+            source,
+        },
+        error => panic!("the store refuses what storage has verified: {error}"),
+    })
 }

@@ -132,7 +132,7 @@ impl World {
             } => {
                 self.install_snapshot(id, seq, position, keep_log);
             }
-            Output::Probe(peer) => self.dial(id, peer),
+            Output::Probe(peer) => self.probe(id, peer),
             Output::Event(event) => self.told_event(id, &event),
         }
     }
@@ -150,7 +150,7 @@ impl World {
             self.clients.committed(entry);
             let member = self.member(id);
             member.replica.apply(entry);
-            let hash = member.replica.hash();
+            let hash = member.replica.view().hash();
             self.oracle.hashed(id, entry.index, hash);
             self.resolve_writes(id, entry.position());
         }
@@ -184,6 +184,10 @@ impl World {
             }),
             Told::Truncated { .. } => self.count(Counted::Truncations),
             Told::StorageStalled(true) => self.count(Counted::StallsNoticed),
+            Told::Stands {
+                ballot: Ballot::Real,
+                term,
+            } => self.oracle.stands(*term),
             Told::Stands { .. }
             | Told::RoleChanged { .. }
             | Told::Established { .. }

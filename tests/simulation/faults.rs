@@ -81,7 +81,12 @@ pub(crate) enum Mending {
 impl World {
     /// How long a fault lasts.
     fn a_while(&mut self) -> Duration {
-        self.rng.millis(10, self.plan.fault_lasts_millis)
+        let longest = if self.troubled {
+            self.plan.fault_lasts_millis
+        } else {
+            100
+        };
+        self.rng.millis(10, longest)
     }
 
     /// The next fault comes after a while.
@@ -206,6 +211,13 @@ impl World {
         self.lose_power(id);
         let delay = self.a_while();
         self.after(delay, Event::Mend(Mending::Power(id)));
+    }
+
+    /// The power fails if it has not yet, unless nothing may fail any more.
+    pub(crate) fn lose_power_now(&mut self, id: NodeId) {
+        if self.troubled {
+            self.cut_power(id);
+        }
     }
 
     fn lose_power_soon(&mut self, id: NodeId) {

@@ -9,6 +9,7 @@ use remember::consensus::{
 
 use super::disk::Found;
 use super::machine::{Founder, Gone, Life, Member, Process, Requests, Stage};
+use super::replica::Replica;
 use super::storage::WalQueue;
 use super::tally::Counted;
 use super::world::{Deed, Event, World, tell};
@@ -60,18 +61,18 @@ impl World {
             boot,
             membership,
             image,
-            replica,
+            view,
         } = found;
         let membership = membership.expect("a member has one");
         self.oracle.joins(id, &membership);
         let (kept, dropped) = self.oracle.recovered(id, boot, &image);
         if image.base.index > Index(0) {
-            self.oracle.hashed(id, image.base.index, replica.hash());
+            self.oracle.hashed(id, image.base.index, view.hash());
         }
         self.tally.count_many(Counted::Recovered, kept);
         self.tally.count_many(Counted::Dropped, dropped);
         assert_eq!(
-            replica.applied(),
+            view.position(),
             image.base,
             "the snapshot is not what the log begins with"
         );
@@ -97,7 +98,7 @@ impl World {
             wake: None,
             links: BTreeMap::new(),
             wal: WalQueue::default(),
-            replica,
+            replica: Replica::resume(view),
             snapshotting: false,
             incoming: None,
             staged: Vec::new(),

@@ -34,6 +34,8 @@ impl World {
             "a healed cluster is steady"
         );
         self.demand_one_state();
+        let leaderless = self.oracle.leaderless_terms() as u64;
+        self.tally.count_many(Counted::SplitVotes, leaderless);
         self.count(Counted::Healed);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use remember::consensus::{
     ClusterId, Incarnation, Index, Input, Membership, Node, NodeId, Position, Report, Term, Ticket,
 };
+use remember::state::View;
 use remember::storage::ReceivedSnapshot;
 
 use super::clock::Clock;
@@ -108,7 +109,7 @@ pub(crate) struct Member {
     /// A snapshot that is coming.
     pub(crate) incoming: Option<Incoming>,
     /// Snapshots that came and wait for the core's word.
-    pub(crate) staged: Vec<(Replica, Box<ReceivedSnapshot<SimDisk>>)>,
+    pub(crate) staged: Vec<(View, Box<ReceivedSnapshot<SimDisk>>)>,
     /// Clients that wait.
     pub(crate) requests: Requests,
     /// Whether it was told not to stand.

@@ -173,6 +173,13 @@ impl World {
         }
     }
 
+    /// The core wants to know whether a peer is there.
+    pub(crate) fn probe(&mut self, from: NodeId, to: NodeId) {
+        if self.plan.probes_anew || self.session(from, to).is_none() {
+            self.dial(from, to);
+        }
+    }
+
     /// A process dials a peer; what comes of it is known later.
     pub(crate) fn dial(&mut self, from: NodeId, to: NodeId) {
         let life = self.machine(from).life().expect("it dials");
@@ -244,6 +251,8 @@ impl World {
             hello: answer,
         };
         self.after(back, Event::Process(from, life, deed));
+        let event = LinkEvent::Up(hello.clone());
+        self.input(to, Input::Link { peer: from, event });
     }
 
     /// The peer took the link: it is up, if the peer's own introduction is taken here.

@@ -5,7 +5,7 @@
 //! was ever agreed. Everything that may be relied on is held against the platters: a vote, an
 //! acknowledgement, a commit.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use remember::consensus::{
     AppendOutcome, Ballot, Boot, Entry, Index, IoSeq, Membership, Message, NodeId, Payload,
@@ -21,6 +21,8 @@ pub(crate) struct Oracle {
     membership: Option<Membership>,
     /// Who led each term, for ever.
     leaders: BTreeMap<Term, NodeId>,
+    /// The terms that somebody stood for.
+    stood: BTreeSet<Term>,
     /// Every vote that was ever on a platter.
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// What every entry of every log is, and the term of the one before it.
@@ -60,6 +62,7 @@ impl Oracle {
             witnesses: ids.iter().map(|id| (*id, Witness::default())).collect(),
             membership: None,
             leaders: BTreeMap::new(),
+            stood: BTreeSet::new(),
             votes: BTreeMap::new(),
             entries: HashMap::new(),
             committed: Vec::new(),
@@ -79,9 +82,17 @@ impl Oracle {
         self.committed.get(place).map(|committed| committed.term)
     }
 
-    /// The highest term that ever had a leader.
-    pub(crate) fn newest_led_term(&self) -> Term {
-        self.leaders.keys().next_back().copied().unwrap_or_default()
+    /// Somebody asks for votes in earnest.
+    pub(crate) fn stands(&mut self, term: Term) {
+        self.stood.insert(term);
+    }
+
+    /// How many terms have begun and never had a leader (S4).
+    pub(crate) fn leaderless_terms(&self) -> usize {
+        self.stood
+            .iter()
+            .filter(|term| !self.leaders.contains_key(term))
+            .count()
     }
 
     /// How many terms ever had a leader.

@@ -33,8 +33,10 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     /// How long a client thinks between two requests, in milliseconds at most.
     pub(crate) think_millis: u64,
-    /// The largest command, in bytes.
+    /// Commands are padded by less than this, in bytes.
     pub(crate) command_bytes: u64,
+    /// Whether a probe dials beside a link that is up, or only hastens the next attempt.
+    pub(crate) probes_anew: bool,
     /// A snapshot is taken when the log has grown beyond this.
     pub(crate) snapshot_bytes: usize,
 }
@@ -73,7 +75,8 @@ impl Plan {
             founding: rng.chance(300),
             clients: rng.place(6) + 1,
             think_millis: rng.pick(&[5, 20, 100]),
-            command_bytes: rng.pick(&[16, 64, 400]),
+            command_bytes: rng.pick(&[1, 50, 400]),
+            probes_anew: rng.chance(500),
             snapshot_bytes: rng.pick(&[500, 4000, 30_000]),
         }
     }
@@ -98,8 +101,9 @@ impl Plan {
             trouble: Duration::ZERO,
             founding: false,
             clients: 3,
-            think_millis: 20,
+            think_millis: 100,
             command_bytes: 64,
+            probes_anew: false,
             snapshot_bytes: 1 << 20,
         }
     }

@@ -1,13 +1,11 @@
-//! The replicated state machine that the simulated nodes feed: registers, and a hash of all that
-//! was ever applied.
+//! The replicated state machine of a simulated node: the real store, used as a set of registers.
 
 use bytes::Bytes;
-use remember::consensus::{Entry, Index, Payload, Position, Term};
+use remember::consensus::{Entry, Index, Position};
+use remember::state::{Command, Condition, HistoryLimits, Outcome, Store, View};
 
-use super::digest::Digest;
-
-/// The names of the registers that clients write.
-pub(crate) const REGISTERS: u8 = 5;
+/// How many registers clients write.
+pub(crate) const REGISTERS: u64 = 5;
 
 /// What fills a command up to its length.
 pub(crate) const PADDING: u8 = b'~';
@@ -16,110 +14,100 @@ pub(crate) const PADDING: u8 = b'~';
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Assignment {
     /// Which register.
-    pub(crate) register: u8,
+    pub(crate) register: u64,
     /// The value.
     pub(crate) value: u64,
 }
 
 impl Assignment {
-    /// As a command of `len` bytes, but at least as many as it takes.
-    pub(crate) fn encode(self, len: usize) -> Bytes {
-        let mut bytes = vec![self.register];
-        bytes.extend_from_slice(&self.value.to_le_bytes());
-        bytes.resize(len.max(bytes.len()), PADDING);
-        Bytes::from(bytes)
+    /// As a command with `padding` bytes of nothing.
+    pub(crate) fn encode(self, padding: usize) -> Bytes {
+        let mut value = self.value.to_le_bytes().to_vec();
+        value.resize(value.len() + padding, PADDING);
+        let key = Bytes::copy_from_slice(&key(self.register));
+        Command::Put {
+            key,
+            value: value.into(),
+            condition: Condition::Always,
+        }
+        .encode()
     }
 
     /// Reads a command.
-    pub(crate) fn decode(command: &[u8]) -> Self {
-        let value = command[1..9].try_into().expect("eight bytes");
+    pub(crate) fn decode(command: &Bytes) -> Self {
+        let command = Command::decode(command).expect("a command that a client wrote");
+        let Command::Put { key, value, .. } = command else {
+            panic!("clients only put, and this is {command:?}");
+        };
         Self {
-            register: command[0],
-            value: u64::from_le_bytes(value),
+            register: number(&key[1..]),
+            value: number(&value),
         }
     }
 }
 
-/// One node's copy of the state. Its clone is a snapshot.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// One node's copy of the state.
+#[derive(Debug)]
 pub(crate) struct Replica {
-    applied: Position,
-    hash: u64,
-    registers: [Option<u64>; REGISTERS as usize],
+    store: Store,
 }
 
 impl Replica {
-    /// Applies the next entry, which must be the next.
-    pub(crate) fn apply(&mut self, entry: &Entry) {
-        assert_eq!(
-            entry.index,
-            self.applied.index.next(),
-            "an entry is applied out of turn"
-        );
-        if let Payload::Command(command) = &entry.payload {
-            let Assignment { register, value } = Assignment::decode(command);
-            self.registers[usize::from(register)] = Some(value);
+    /// A state machine that goes on from a snapshot.
+    pub(crate) fn resume(view: View) -> Self {
+        let limits = HistoryLimits {
+            events: 4,
+            bytes: 1000,
+        };
+        Self {
+            store: Store::resume(view, limits),
         }
-        self.hash = Digest::of(&(self.hash, entry));
-        self.applied = entry.position();
+    }
+
+    /// Applies the next entry.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        let outcome = self.store.apply(entry.position(), &entry.payload);
+        assert!(
+            matches!(outcome, Outcome::Noop | Outcome::Put { .. }),
+            "a put that always holds comes to {outcome:?}"
+        );
+    }
+
+    /// Takes over a snapshot.
+    pub(crate) fn replace(&mut self, view: View) {
+        drop(self.store.replace(view));
+    }
+
+    /// The state, frozen.
+    pub(crate) fn view(&self) -> &View {
+        self.store.view()
     }
 
     /// The last applied entry.
     pub(crate) fn applied(&self) -> Position {
-        self.applied
+        self.view().position()
     }
 
     /// The last applied index.
     pub(crate) fn index(&self) -> Index {
-        self.applied.index
-    }
-
-    /// Stands for everything that was applied, in order.
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
+        self.applied().index
     }
 
     /// What a register holds.
-    pub(crate) fn read(&self, register: u8) -> Option<u64> {
-        self.registers[usize::from(register)]
+    pub(crate) fn read(&self, register: u64) -> Option<u64> {
+        self.view()
+            .find(&key(register))
+            .map(|record| number(&record.value))
     }
+}
 
-    /// As the content of a snapshot.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        // Larger than one chunk of a snapshot file now and then.
-        let padding = usize::try_from(self.hash % 3 * 1000).expect("small");
-        let numbers = [self.applied.term.0, self.applied.index.0, self.hash];
-        let registers = self
-            .registers
-            .iter()
-            .flat_map(|value| [u64::from(value.is_some()), value.unwrap_or_default()]);
-        let bytes = numbers
-            .into_iter()
-            .chain(registers)
-            .flat_map(u64::to_le_bytes);
-        bytes.chain(std::iter::repeat_n(PADDING, padding)).collect()
-    }
+fn key(register: u64) -> [u8; 9] {
+    let mut key = [b'r'; 9];
+    key[1..].copy_from_slice(&register.to_le_bytes());
+    key
+}
 
-    /// Reads the content of a snapshot.
-    pub(crate) fn decode(bytes: &[u8]) -> Self {
-        let mut numbers = bytes
-            .chunks_exact(8)
-            .map(|number| u64::from_le_bytes(number.try_into().expect("eight bytes")));
-        let mut number = || numbers.next().expect("a whole snapshot");
-        let term = Term(number());
-        let applied = Position {
-            term,
-            index: Index(number()),
-        };
-        let hash = number();
-        let registers = std::array::from_fn(|_| {
-            let (is_some, value) = (number(), number());
-            (is_some == 1).then_some(value)
-        });
-        Self {
-            applied,
-            hash,
-            registers,
-        }
-    }
+/// The number at the beginning of `bytes`.
+fn number(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
 }

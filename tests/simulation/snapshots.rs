@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use remember::consensus::{Input, IoSeq, NodeId, Position, Status, Term};
+use remember::state::View;
 use remember::storage::{Error, IncomingSnapshot};
 
-use super::disk::received_replica;
+use super::disk::received_view;
 use super::machine::Life;
 use super::network::LATEST;
-use super::replica::Replica;
 use super::sim_disk::SimDisk;
 use super::storage::{Job, is_full};
 use super::tally::Counted;
@@ -47,19 +47,19 @@ impl World {
             return;
         }
         member.snapshotting = true;
-        let replica = Box::new(member.replica.clone());
+        let view = member.replica.view().clone();
         let delay = self.rng.millis(1, 50);
-        self.process_after(id, delay, Deed::SnapshotMade(replica));
+        self.process_after(id, delay, Deed::SnapshotMade(view));
     }
 
     /// A snapshot of this node's own state becomes durable.
-    pub(crate) fn snapshot_made(&mut self, id: NodeId, replica: &Replica) {
+    pub(crate) fn snapshot_made(&mut self, id: NodeId, view: &View) {
         let machine = self.machine_mut(id);
         machine.member_mut().expect("it made one").snapshotting = false;
-        match machine.disk.publish(replica) {
+        match machine.disk.publish(view) {
             Ok(true) => {
                 self.count(Counted::SnapshotsTaken);
-                self.input(id, Input::SnapshotTaken(replica.applied()));
+                self.input(id, Input::SnapshotTaken(view.position()));
             }
             // A newer one has come meanwhile, or there is no room for this one.
             Ok(false) => {}
@@ -171,8 +171,8 @@ impl World {
             return Ok(Some(end));
         }
         let received = member.incoming.take().expect("just seen").file.finish()?;
-        let replica = received_replica(&received)?;
-        member.staged.push((replica, Box::new(received)));
+        let view = received_view(&received)?;
+        member.staged.push((view, Box::new(received)));
         let (from, term) = (ship.from, ship.term);
         self.input(
             id,
@@ -233,16 +233,16 @@ impl World {
         let place = member
             .staged
             .iter()
-            .position(|(replica, _)| replica.applied() == position);
+            .position(|(view, _)| view.position() == position);
         let place = place.expect("only what was received is installed");
-        let (replica, received) = member.staged.swap_remove(place);
+        let (view, received) = member.staged.swap_remove(place);
         assert!(
             position.index > member.replica.index(),
             "a snapshot of {position:?} takes {id:?} back from {:?}",
             member.replica.applied()
         );
-        let hash = replica.hash();
-        member.replica = replica;
+        let hash = view.hash();
+        member.replica.replace(view);
         self.oracle.installed(id, seq, position, keep_log);
         self.oracle.hashed(id, position.index, hash);
         self.queue_job(

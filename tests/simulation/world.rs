@@ -8,6 +8,7 @@ use std::time::Duration;
 use remember::consensus::{
     ClusterId, Hello, LinkEvent, Membership, Message, NodeId, Output, Report, Term,
 };
+use remember::state::View;
 
 use super::clients::Clients;
 use super::clock::Clock;
@@ -18,7 +19,6 @@ use super::machine::{Life, Machine, Member};
 use super::network::Network;
 use super::oracle::Oracle;
 use super::plan::Plan;
-use super::replica::Replica;
 use super::rng::Rng;
 use super::story::Story;
 use super::tally::{Counted, Tally};
@@ -103,7 +103,7 @@ pub(crate) enum Deed {
     /// Storage has made its group of writes durable.
     Synced,
     /// A snapshot of its own is complete.
-    SnapshotMade(Box<Replica>),
+    SnapshotMade(View),
     /// Sends its newest snapshot.
     Ship { to: NodeId, term: Term },
     /// A piece of a snapshot has come.
@@ -336,7 +336,7 @@ impl World {
             Deed::Greeted { session, hello } => self.greeted(id, session, &hello),
             Deed::Write => self.write_group(id),
             Deed::Synced => self.synced(id),
-            Deed::SnapshotMade(replica) => self.snapshot_made(id, &replica),
+            Deed::SnapshotMade(view) => self.snapshot_made(id, &view),
             Deed::Ship { to, term } => self.ship(id, to, term),
             Deed::Piece { shipment, offset } => self.piece(id, shipment, offset),
             Deed::SnapshotGivenUp { to, shipment } => self.snapshot_given_up(id, to, shipment),
@@ -344,7 +344,7 @@ impl World {
             Deed::Ask => self.ask(id),
             Deed::Told { about, report } => self.told(id, about, report),
             Deed::Adopted(membership) => self.adopted(id, membership),
-            Deed::LosePower => self.cut_power(id),
+            Deed::LosePower => self.lose_power_now(id),
         }
     }
 
