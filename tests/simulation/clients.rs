@@ -369,10 +369,7 @@ impl World {
     /// A hand-over is over.
     pub(crate) fn transfer_ended(&mut self, id: NodeId, ticket: Ticket, moved: bool) {
         let open = self.member(id).requests.transfers.remove(&ticket);
-        assert!(
-            open.is_some(),
-            "{id:?} ends a transfer that nobody asked for"
-        );
+        assert!(open, "{id:?} ends a transfer that nobody asked for");
         self.count(if moved {
             Counted::TransfersDone
         } else {

@@ -51,6 +51,6 @@ impl Clock {
     }
 
     fn shown_at(&self, now: Duration) -> Duration {
-        self.shown + (now - self.anchor) * self.rate / EXACT
+        self.shown + now.saturating_sub(self.anchor) * self.rate / EXACT
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Disk {
     fresh: Incarnation,
     is_member: bool,
     config: WalConfig,
-    disk: SimDisk,
+    files: SimDisk,
     founding: Option<DataDir<SimDisk>>,
     open: Option<(Wal<SimDisk>, Snapshots<SimDisk>)>,
 }
@@ -49,7 +49,7 @@ impl Disk {
             config: WalConfig {
                 segment_bytes: rng.pick(&[16 << 10, 32 << 10, 128 << 10]),
             },
-            disk: SimDisk::new(rng.number()),
+            files: SimDisk::new(rng.number()),
             founding: None,
             open: None,
         }
@@ -67,7 +67,7 @@ impl Disk {
 
     /// Starts, and recovers if there is anything to recover.
     pub(crate) fn start(&mut self) -> Result<Found, Error> {
-        let directory = DataDir::open(self.disk.clone(), self.id, self.fresh)?;
+        let directory = DataDir::open(self.files.clone(), self.id, self.fresh)?;
         let identity = directory.identity().clone();
         if identity.membership.is_some() {
             return self.recover(directory);
@@ -184,31 +184,31 @@ impl Disk {
     /// The process ends; what it wrote is still in the page cache.
     pub(crate) fn kill(&mut self) {
         self.let_go();
-        self.disk.lose_power_at(u64::MAX);
-        self.disk.kill();
+        self.files.lose_power_at(u64::MAX);
+        self.files.kill();
     }
 
     /// The power is gone, and with it some of what was written and not made durable.
     pub(crate) fn cut_power(&mut self) {
         self.let_go();
-        self.disk.crash();
+        self.files.crash();
     }
 
     /// Lets the power fail at one of the next changes of the disk.
     pub(crate) fn lose_power_soon(&mut self, rng: &mut Rng) {
-        self.disk
-            .lose_power_at(self.disk.operations() + rng.below(12));
+        self.files
+            .lose_power_at(self.files.operations() + rng.below(12));
     }
 
     /// Whether the power has failed.
     pub(crate) fn is_dead(&self) -> bool {
-        self.disk.list().is_err()
+        self.files.list().is_err()
     }
 
     /// A copy of everything, as a backup takes it from a machine that is off.
     pub(crate) fn copy(&self, rng: &mut Rng) -> Self {
         Self {
-            disk: self.disk.fork(rng.number()),
+            files: self.files.fork(rng.number()),
             founding: None,
             open: None,
             ..*self
@@ -217,40 +217,40 @@ impl Disk {
 
     /// Lets the next call of some kind fail.
     pub(crate) fn fail_next(&mut self, fault: Fault) {
-        self.disk.fail_next(fault);
+        self.files.fail_next(fault);
     }
 
     /// Leaves only so much room.
     pub(crate) fn fill(&mut self, room: u64) {
-        self.disk.set_capacity(Some(self.disk.used() + room));
+        self.files.set_capacity(Some(self.files.used() + room));
     }
 
     /// Has all the room again.
     pub(crate) fn empty(&mut self) {
-        self.disk.set_capacity(None);
+        self.files.set_capacity(None);
     }
 
     /// Nothing that is still to go wrong goes wrong any more.
     pub(crate) fn mend(&mut self) {
         self.empty();
-        self.disk.forget_faults();
+        self.files.forget_faults();
         if !self.is_dead() {
-            self.disk.lose_power_at(u64::MAX);
+            self.files.lose_power_at(u64::MAX);
         }
     }
 
     /// Flips one bit of something that was durable and proven to be (R22). Says where.
     pub(crate) fn rot(&mut self, rng: &mut Rng) -> Result<String, Error> {
         self.wal().mark()?;
-        let mut names = self.disk.list().expect("it has power");
+        let mut names = self.files.list().expect("it has power");
         names.sort_unstable();
-        names.retain(|name| !self.disk.content(name).is_empty());
+        names.retain(|name| !self.files.content(name).is_empty());
         let name = &names[rng.place(names.len())];
         let (byte, bit) = (
-            rng.place(self.disk.content(name).len()),
+            rng.place(self.files.content(name).len()),
             rng.pick(&[0, 3, 7]),
         );
-        self.disk.rot(name, byte as u64, bit);
+        self.files.rot(name, byte as u64, bit);
         Ok(format!("{name}, byte {byte}, bit {bit}"))
     }
 
@@ -263,8 +263,8 @@ impl Disk {
 
     /// Lets all later changes fail, as for a process that is no more.
     pub(crate) fn stop_changes(&mut self) {
-        if let Some(last) = self.disk.operations().checked_sub(1) {
-            self.disk.lose_power_at(last);
+        if let Some(last) = self.files.operations().checked_sub(1) {
+            self.files.lose_power_at(last);
         }
     }
 

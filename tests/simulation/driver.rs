@@ -97,7 +97,7 @@ impl World {
         let member = machine.member().expect("it runs");
         let deadline = member.node.deadline();
         // A core that needs nothing for a day needs nothing in this run.
-        if deadline.since(machine.clock.read(now)) > Duration::from_secs(86_400) {
+        if deadline.since(machine.clock.read(now)) > Duration::from_hours(24) {
             return;
         }
         let at = machine.clock.when(deadline, now) + slack;
@@ -105,7 +105,7 @@ impl World {
             return;
         }
         self.member(id).wake = Some(at);
-        self.process_after(id, at - now, Deed::Wake);
+        self.process_after(id, at.saturating_sub(now), Deed::Wake);
     }
 
     fn carry_out(&mut self, id: NodeId, output: Output) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remember::consensus::{Input, NodeId};
+use remember::consensus::{Boot, Input, NodeId};
 
 use super::disk::Disk;
 use super::machine::Gone;
@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Rot,
     /// A disk is replaced by an empty one, for ever.
     Wipe,
+    /// A disk is replaced by an old copy of it, for ever.
+    OldCopy,
     /// Somebody asks for a hand-over.
     Transfer,
     /// A node is told not to stand for a while.
@@ -61,6 +63,7 @@ impl Fault {
         Self::TornWrite,
         Self::Rot,
         Self::Wipe,
+        Self::OldCopy,
         Self::Transfer,
         Self::Retire,
     ];
@@ -132,6 +135,7 @@ impl World {
             Fault::TornWrite => self.lose_power_soon(id),
             Fault::Rot => self.rot(id),
             Fault::Wipe => self.wipe(id),
+            Fault::OldCopy => self.restore(id),
             Fault::Transfer => self.ask_to_hand_over(id),
             Fault::Retire => self.retire(id),
         }
@@ -398,6 +402,44 @@ impl World {
         self.restart_later(id);
     }
 
+    /// Puts an old copy in the place of a disk, if all that may meet it know of newer boots.
+    fn restore(&mut self, id: NodeId) {
+        let others = self.whole().into_iter().filter(|other| *other != id);
+        let known = others
+            .map(|other| self.oracle.remembered_boot(other, id))
+            .min();
+        let old = self
+            .machine(id)
+            .copy
+            .as_ref()
+            .map(|(_, boot)| Boot(boot.0 + 2));
+        if old.is_none() || old > known || !self.may_spare(id) || self.machine(id).gone.is_some() {
+            self.copy_disk(id);
+            return;
+        }
+        self.stop(id, true);
+        self.oracle.loses_disk(id);
+        let machine = self.machine_mut(id);
+        let (disk, boot) = machine.copy.take().expect("there is one");
+        machine.disk = disk;
+        machine.gone = Some(Gone::OldCopy);
+        tell!(self, "{id:?} gets back the disk of {boot:?}");
+        self.restart_later(id);
+    }
+
+    /// Takes the copy at a power cut, and cuts the power again so that the copy becomes old.
+    fn copy_disk(&mut self, id: NodeId) {
+        let boot = self.oracle.boot(id);
+        if self.machine(id).copy.is_none() && boot > Boot(0) {
+            self.cut_power(id);
+            let mut rng = self.rng.fork();
+            let machine = self.machine_mut(id);
+            machine.copy = Some((machine.disk.copy(&mut rng), boot));
+        } else {
+            self.kill(id);
+        }
+    }
+
     fn ask_to_hand_over(&mut self, id: NodeId) {
         let ids = self.ids();
         let to = if self.rng.chance(500) {
@@ -409,7 +451,7 @@ impl World {
             return;
         };
         let ticket = member.requests.ticket();
-        member.requests.transfers.insert(ticket, ());
+        member.requests.transfers.insert(ticket);
         self.input(id, Input::Transfer { ticket, to });
     }
 

@@ -18,7 +18,7 @@ impl World {
     /// A machine starts its process, unless one runs or it has no power.
     pub(crate) fn start(&mut self, id: NodeId) {
         let machine = self.machine_mut(id);
-        let never = !matches!(machine.gone, None | Some(Gone::Wiped));
+        let never = !matches!(machine.gone, None | Some(Gone::Wiped | Gone::OldCopy));
         if machine.process.is_some() || !machine.powered || never {
             return;
         }
@@ -26,6 +26,10 @@ impl World {
             Ok(found) => found,
             Err(error) => return self.start_failed(id, &error),
         };
+        if self.machine(id).gone == Some(Gone::OldCopy) {
+            // It is turned away once and for all: its shell ends, and is not started again.
+            self.machine_mut(id).gone = Some(Gone::Refused);
+        }
         self.lives += 1;
         let life = Life(self.lives);
         tell!(

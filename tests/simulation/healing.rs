@@ -94,10 +94,7 @@ impl World {
                 tell!(self, "{id:?} does not run as a voter");
             }
         }
-        panic!(
-            "no one leader for all {:?} after all faults ended",
-            RECOVERY
-        );
+        panic!("no one leader for all {RECOVERY:?} after all faults ended");
     }
 
     /// Each node takes a write and a read, however small its limits are.

@@ -1,10 +1,11 @@
 //! One machine of the cluster: its clock, its disk, and the process that may run on it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Incarnation, Index, Input, Membership, Node, NodeId, Position, Report, Term, Ticket,
+    Boot, ClusterId, Incarnation, Index, Input, Membership, Node, NodeId, Position, Report, Term,
+    Ticket,
 };
 use remember::state::View;
 use remember::storage::ReceivedSnapshot;
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) stalled_until: Duration,
     /// Whether a bit of its disk has flipped, so that it may be refused at any start.
     pub(crate) rotted: bool,
+    /// A copy of its disk, and the boot that it was taken of.
+    pub(crate) copy: Option<(Disk, Boot)>,
     /// Whether it has power.
     pub(crate) powered: bool,
     /// Why it never comes back, if it does not.
@@ -46,6 +49,8 @@ pub(crate) struct Machine {
 pub(crate) enum Gone {
     /// Its disk was wiped, so that it must be refused (R13).
     Wiped,
+    /// Its disk is an old copy, so that every peer must refuse it (R15).
+    OldCopy,
     /// It was refused.
     Refused,
     /// Its disk has rotten, and recovery found out (R22).
@@ -137,7 +142,7 @@ pub(crate) struct Requests {
     /// Reads that wait for an index.
     pub(crate) reads: BTreeMap<Index, Vec<usize>>,
     /// Transfers under way.
-    pub(crate) transfers: BTreeMap<Ticket, ()>,
+    pub(crate) transfers: BTreeSet<Ticket>,
 }
 
 impl Requests {

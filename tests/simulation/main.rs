@@ -36,6 +36,7 @@ mod rng;
 mod run;
 mod scenarios;
 #[path = "../support/sim_disk.rs"]
+#[expect(dead_code, reason = "each test program uses its own part of it")]
 mod sim_disk;
 mod snapshots;
 mod storage;

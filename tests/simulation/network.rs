@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use remember::consensus::{Hello, Input, LinkEvent, Message, NodeId};
+use remember::consensus::{Hello, Input, LinkEvent, Message, NodeId, Rejection};
 
-use super::machine::Life;
+use super::machine::{Gone, Life};
 use super::tally::Counted;
 use super::world::{Deed, End, Event, World, tell};
 
@@ -225,8 +225,7 @@ impl World {
         };
         if let Err(rejection) = member.node.admit(hello) {
             tell!(self, "{to:?} turns {from:?} away: {rejection}");
-            self.count(Counted::Turned);
-            self.oracle.turned_away(from, &rejection);
+            self.turned_away(from, &rejection);
             self.dial_in_vain(from, life, to);
             return;
         }
@@ -255,6 +254,14 @@ impl World {
         self.input(to, Input::Link { peer: from, event });
     }
 
+    fn turned_away(&mut self, id: NodeId, rejection: &Rejection) {
+        self.count(Counted::Turned);
+        if self.machine(id).gone == Some(Gone::Refused) {
+            self.count(Counted::OldCopies);
+        }
+        self.oracle.turned_away(id, rejection);
+    }
+
     /// The peer took the link: it is up, if the peer's own introduction is taken here.
     pub(crate) fn greeted(&mut self, id: NodeId, session: usize, hello: &Hello) {
         let Session {
@@ -264,8 +271,7 @@ impl World {
         let admitted = member.node.admit(hello);
         if let Err(rejection) = &admitted {
             tell!(self, "{id:?} turns {to:?} away: {rejection}");
-            self.count(Counted::Turned);
-            self.oracle.turned_away(to, rejection);
+            self.turned_away(to, rejection);
         }
         if admitted.is_err() || !receiver_open {
             self.network.sessions[session].receiver_open = false;

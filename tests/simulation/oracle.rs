@@ -100,7 +100,12 @@ impl Oracle {
         self.leaders.len()
     }
 
-    /// The boots of its peers that a node durably remembers.
+    /// The newest boot of a node.
+    pub(crate) fn boot(&self, id: NodeId) -> Boot {
+        self.witnesses[&id].boot
+    }
+
+    /// The newest boot of a peer that a node durably remembers.
     pub(crate) fn remembered_boot(&self, id: NodeId, peer: NodeId) -> Boot {
         let durable = &self.witnesses[&id].durable;
         durable
@@ -132,6 +137,11 @@ impl Oracle {
     /// What recovery brings back is everything durable, and then some of what was written; says
     /// how many records of those came back, and how many did not.
     pub(crate) fn recovered(&mut self, id: NodeId, boot: Boot, image: &Image) -> (u64, u64) {
+        if self.witness(id).lost {
+            // An old copy: what it forgot must not matter to anybody.
+            self.restart_witness(id, boot, image);
+            return (0, 0);
+        }
         let witness = self.witness(id);
         assert!(
             boot > witness.boot,
@@ -151,8 +161,14 @@ impl Oracle {
             kept += 1;
         }
         let dropped = pending.count() as u64;
-        let lost = self.witness(id).lost;
-        *self.witness(id) = Witness {
+        self.restart_witness(id, boot, image);
+        self.note_vote(id);
+        (kept, dropped)
+    }
+
+    fn restart_witness(&mut self, id: NodeId, boot: Boot, image: &Image) {
+        let witness = self.witness(id);
+        *witness = Witness {
             boot,
             issued: image.clone(),
             durable: image.clone(),
@@ -160,10 +176,8 @@ impl Oracle {
             term: image.hard.term,
             commit: image.base.index,
             running: true,
-            lost,
+            lost: witness.lost,
         };
-        self.note_vote(id);
-        (kept, dropped)
     }
 
     /// Whether these records come to that image, by themselves or with a snapshot of what is

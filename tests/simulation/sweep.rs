@@ -29,7 +29,7 @@ pub(crate) fn run_all() -> Result<(), String> {
         let begin = Instant::now();
         let told = |seed| scenario.run(seed, 0).map_err(drop);
         if let Some(seed) = sweep(scenario.seeds, told) {
-            return replay(seed, Some(scenario.name)).and(Err(changeable(seed)));
+            return replay(seed, Some(scenario.name)).and_then(|()| Err(changeable(seed)));
         }
         let (name, seeds) = (scenario.name, scenario.seeds);
         println!(
@@ -46,7 +46,7 @@ pub(crate) fn run_all() -> Result<(), String> {
         Ok(())
     });
     if let Some(seed) = failed {
-        return replay(seed, None).and(Err(changeable(seed)));
+        return replay(seed, None).and_then(|()| Err(changeable(seed)));
     }
     let tally = total.into_inner().map_err(|error| error.to_string())?;
     println!(

@@ -50,6 +50,7 @@ counted! {
     Rotten "disks rotten",
     RotFound "rotten disks refused at the start",
     Wiped "wiped disks turned away",
+    OldCopies "old copies of a disk turned away",
     Recovered "records recovered that were never told durable",
     Dropped "written records lost with the power",
     SnapshotsTaken "snapshots taken",

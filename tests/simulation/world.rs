@@ -398,6 +398,7 @@ fn machine(id: NodeId, plan: &Plan, rng: &mut Rng) -> Machine {
         disk: Disk::new(id, rng),
         stalled_until: Duration::ZERO,
         rotted: false,
+        copy: None,
         powered: true,
         gone: None,
         process: None,
