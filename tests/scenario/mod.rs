@@ -1,0 +1,28 @@
+//! The runner of scenario scripts: a small world of real nodes under the hand of a storyteller.
+//!
+//! `story` reads and writes the files, `word` reads arguments, `message` is the text form of what
+//! nodes say and `narration` that of what they do. `world` holds the cluster; `disk`, `network` and
+//! `machine` are its simple parts, and `safety` watches over it. The verbs are grouped by family:
+//! `cluster`, `link`, `delivery`, `time`, `storage`, `client`, `inspection`.
+//!
+//! The world is simple on purpose: nothing moves unless a verb says so, so a story can put any two
+//! events in any order. Randomness, torn writes and clocks that drift belong to the simulation.
+
+mod client;
+mod cluster;
+mod delivery;
+mod disk;
+mod inspection;
+mod link;
+mod machine;
+mod message;
+mod narration;
+mod network;
+mod safety;
+mod storage;
+mod story;
+mod time;
+mod word;
+mod world;
+
+pub(crate) use story::{Story, run};
