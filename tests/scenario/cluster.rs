@@ -7,10 +7,11 @@ use remember::consensus::{
     ClusterId, Config, Founding, Incarnation, Input, IoSeq, LinkEvent, NodeId, Report, found,
 };
 
+use super::delivery::stabilize;
 use super::disk::Disk;
 use super::message::nodes;
 use super::narration::Weight;
-use super::time::elect;
+use super::time::{elect, fire};
 use super::word::Words;
 use super::world::{Member, Process, Voice, World};
 
@@ -100,6 +101,9 @@ fn create(world: &mut World, words: &mut Words) -> Result<(), String> {
     for &id in &others {
         world.turn(id, vec![Input::MayStand(true)])?;
     }
+    // One beat, by which the leader learns that the others may stand.
+    fire(world, leader)?;
+    stabilize(world)?;
     world.voice = voice;
     let status = world.node(leader)?.status();
     let line = format!("{leader:?} leads {:?} of {count} nodes", status.term);

@@ -60,7 +60,7 @@ impl Disk {
         Self {
             durable: Durable {
                 incarnation,
-                boot: Boot(0),
+                boot: Boot::nth(0, 0),
                 membership: None,
                 hard_state: HardState::default(),
                 base: Position::START,
@@ -75,10 +75,12 @@ impl Disk {
         }
     }
 
-    /// Starts the node once more: raises the boot number and says what is there (R15).
-    pub(crate) fn recover(&mut self, id: NodeId) -> Result<Recovered, String> {
+    /// Starts the node once more: raises the boot number and says what is there (R15). `nonce` must
+    /// be another one at each start, whatever copy of the disk it is.
+    pub(crate) fn recover(&mut self, id: NodeId, nonce: u32) -> Result<Recovered, String> {
         let durable = &mut self.durable;
-        durable.boot.0 += 1;
+        let count = u32::try_from(durable.boot.count() + 1).map_err(|wrong| wrong.to_string())?;
+        durable.boot = Boot::nth(count, nonce);
         Ok(Recovered {
             id,
             incarnation: durable.incarnation,

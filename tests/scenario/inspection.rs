@@ -4,7 +4,7 @@ use remember::consensus::{Index, NodeId, Status, Term};
 
 use super::cluster::ids;
 use super::disk::Work;
-use super::message::{command, entries};
+use super::message::{boot, command, entries};
 use super::narration::{self, Weight};
 use super::word::Words;
 use super::world::{Member, World};
@@ -34,7 +34,7 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             let id = words.next()?;
             let peers = world.member(id)?.disk.durable.peers.values();
             let peers: Vec<String> = peers
-                .map(|peer| format!("{:?} {:?}", peer.id, peer.boot))
+                .map(|peer| format!("{:?} {}", peer.id, boot(peer.boot)))
                 .collect();
             let line = format!("{id:?} remembers {}", peers.join(", "));
             world.tell(Weight::News, line);

@@ -7,8 +7,9 @@ use std::fmt::{self, Debug};
 
 use bytes::Bytes;
 use remember::consensus::{
-    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Entry, Forward, ForwardReply,
-    Index, Message, NodeId, Payload, Position, Refusal, Verdict, VoteReply, VoteRequest,
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boot, Entry, Forward,
+    ForwardReply, Index, Message, NodeId, Payload, Position, Refusal, Verdict, VoteReply,
+    VoteRequest,
 };
 
 use super::word::{Meaning, Words, read};
@@ -81,7 +82,10 @@ pub(crate) fn print(message: &Message) -> String {
             it.tickets,
             nodes(&it.alive)
         ),
-        Message::BeatReply(it) => format!("{:?} round={}", it.term, it.round),
+        Message::BeatReply(it) => {
+            let unfit = if it.can_stand { "" } else { " unfit" };
+            format!("{:?} round={}{unfit}", it.term, it.round)
+        }
         Message::Commit { term, commit } => format!("{term:?} {commit:?}"),
         Message::TimeoutNow { term } => format!("{term:?}"),
         Message::Forward(it) => {
@@ -172,6 +176,7 @@ pub(crate) fn parse(words: &mut Words) -> Result<Message, String> {
         "beat-reply" => Message::BeatReply(BeatReply {
             term: words.next()?,
             round: words.needed("round")?,
+            can_stand: !words.flag("unfit"),
         }),
         "commit" => Message::Commit {
             term: words.next()?,
@@ -314,6 +319,11 @@ impl Meaning for Entry {
     }
 }
 
+/// `b2.7`: the second start of a disk, and the number that tells copies of the disk apart.
+pub(crate) fn boot(boot: Boot) -> String {
+    format!("b{}.{}", boot.count(), boot.0 & u64::from(u32::MAX))
+}
+
 /// `i3..i7`, or `i3` alone.
 pub(crate) fn span(first: Index, last: Index) -> String {
     if first == last {
@@ -334,6 +344,7 @@ fn every_message_reads_back_as_it_was_printed() {
         "append-reply t2 rejected=i6 hint=t1:i4",
         "beat t2 round=9 commit=i3 tickets=3 alive=n1,n2",
         "beat-reply t2 round=9",
+        "beat-reply t2 round=9 unfit",
         "commit t2 i6",
         "timeout-now t2",
         "forward t2 batch=1.1 \"a\" \"b\"",

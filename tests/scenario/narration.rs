@@ -4,7 +4,7 @@ use remember::consensus::{
     Ballot, Event, HardState, Message, NodeId, Output, Record, Role, Status, StepDown, Term,
 };
 
-use super::message::{self, entries, kebab, nodes};
+use super::message::{self, boot, entries, kebab, nodes};
 
 /// How much a line matters: a quiet story leaves out what happens all the time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -74,7 +74,7 @@ pub(crate) fn record(record: &Record) -> String {
             let log = if *keep_log { "keep" } else { "void" };
             format!("base {position:?} {log}")
         }
-        Record::Peer(peer) => format!("peer {:?} {:?}", peer.id, peer.boot),
+        Record::Peer(peer) => format!("peer {:?} {}", peer.id, boot(peer.boot)),
     }
 }
 

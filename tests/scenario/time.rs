@@ -56,7 +56,7 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
 }
 
 /// Moves one node's clock to its deadline, and says how far that was.
-fn fire(world: &mut World, id: NodeId) -> Result<Duration, String> {
+pub(crate) fn fire(world: &mut World, id: NodeId) -> Result<Duration, String> {
     let jump = world.node(id)?.deadline().since(world.clock(id)?);
     world.member_mut(id)?.ahead += jump;
     world.turn(id, vec![Input::Tick])?;

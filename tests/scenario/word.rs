@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use remember::consensus::{Boot, Index, IoSeq, NodeId, Position, Term};
+use remember::consensus::{Index, IoSeq, NodeId, Position, Term};
 
 /// The words of one line, taken from the front or by name.
 pub(crate) struct Words {
@@ -138,14 +138,6 @@ impl Meaning for IoSeq {
 
     fn of(word: &str) -> Option<Self> {
         lettered(word, 'w').map(Self)
-    }
-}
-
-impl Meaning for Boot {
-    const LOOKS: &'static str = "b1";
-
-    fn of(word: &str) -> Option<Self> {
-        lettered(word, 'b').map(Self)
     }
 }
 

@@ -11,7 +11,7 @@ use remember::consensus::{
 
 use super::disk::{Disk, Work};
 use super::machine::Machine;
-use super::message::{command, span};
+use super::message::{boot, command, span};
 use super::narration::{self, Weight};
 use super::network::{Fate, Flight, Network};
 use super::safety::Ledger;
@@ -32,6 +32,8 @@ pub(crate) struct World {
     /// Whether each line tells the time.
     pub(crate) timed: bool,
     tickets: u64,
+    /// How often any node was started.
+    starts: u32,
     told: Vec<String>,
 }
 
@@ -210,14 +212,16 @@ impl World {
     /// Starts a node from its disk.
     pub(crate) fn start(&mut self, id: NodeId) -> Result<(), String> {
         let (config, seed, clock) = (self.config.clone(), self.seed, self.clock(id)?);
+        self.starts += 1;
+        let nonce = self.starts;
         let member = self.member_mut(id)?;
-        let recovered = member.disk.recover(id)?;
-        let seed = seed * 1_000_000 + id.0 * 1_000 + recovered.boot.0;
+        let recovered = member.disk.recover(id, nonce)?;
+        let seed = seed * 1_000_000 + id.0 * 1_000 + recovered.boot.count();
         member.machine = member.disk.machine()?;
         member.has_written = false;
         let line = format!(
-            "{id:?} starts as {:?}: {}, log {:?}..{:?}",
-            recovered.boot,
+            "{id:?} starts as {}: {}, log {:?}..{:?}",
+            boot(recovered.boot),
             narration::hard_state(&recovered.hard_state),
             recovered.base,
             member.disk.durable.last()
