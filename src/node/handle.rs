@@ -174,6 +174,15 @@ impl Handle {
         )
     }
 
+    /// Every member, dead or alive, and where its API is reached.
+    pub fn members(&self) -> Vec<(NodeId, Address)> {
+        let addresses = self.shared.addresses.borrow();
+        let members = addresses.iter();
+        members
+            .map(|(id, address)| (*id, address.clone()))
+            .collect()
+    }
+
     /// Hands leadership over, to `to` or to the best follower. `false` if this node does not lead,
     /// or still does after an election timeout.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<bool, Failure> {

@@ -17,6 +17,8 @@ mod acceptor;
 mod context;
 mod dialer;
 mod driver;
+#[cfg(test)]
+pub(crate) mod fake;
 mod founding;
 mod handle;
 mod outbox;

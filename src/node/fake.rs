@@ -1,0 +1,162 @@
+//! A stand-in for the driver, for tests of what is built on a [`Handle`]: one node, no log, no
+//! peers; its store is real, its answers are as it is told.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::handle::{Attempt, Handle, Phase, Request, Shared};
+use crate::consensus::{Index, NodeId, Payload, Position, Refusal, Role, Status, Term};
+use crate::state::{Address, Outcome, Store};
+
+/// What the stand-in answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mood {
+    /// Does as asked.
+    Willing,
+    /// Refuses, with nothing written.
+    Leaderless,
+    /// Writes, but loses the answer.
+    Forgetful,
+    /// Never answers.
+    Silent,
+}
+
+/// The stand-in; dropping it ends the node.
+#[derive(Debug)]
+pub(crate) struct FakeDriver {
+    shared: Rc<Shared>,
+    mood: Rc<Cell<Mood>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl FakeDriver {
+    /// Node 1 of the members 1 to 3, which leads term 7, and a handle to it.
+    pub(crate) fn start(store: Store, request_timeout: Duration) -> (Self, Handle) {
+        let addresses = (1..=3).map(|id| {
+            let address = Address {
+                ip: "localhost".to_owned(),
+                port: 8000 + id,
+            };
+            (NodeId(id.into()), address)
+        });
+        let addresses = addresses.collect::<BTreeMap<_, _>>();
+        let shared = Rc::new(Shared {
+            revision: watch::Sender::new(store.view().revision()),
+            store: RefCell::new(store),
+            addresses: RefCell::new(addresses),
+            status: watch::Sender::new(Rc::new(leading())),
+            phase: watch::Sender::new(Phase::Running),
+            request_timeout,
+        });
+        let (sender, requests) = mpsc::channel(64);
+        let mood = Rc::new(Cell::new(Mood::Willing));
+        let run = run(requests, Rc::clone(&shared), Rc::clone(&mood));
+        let handle = Handle {
+            requests: sender,
+            shared: Rc::clone(&shared),
+        };
+        let driver = Self {
+            shared,
+            mood,
+            task: tokio::task::spawn_local(run),
+        };
+        (driver, handle)
+    }
+
+    pub(crate) fn feel(&self, mood: Mood) {
+        self.mood.set(mood);
+    }
+
+    pub(crate) fn be(&self, phase: Phase) {
+        self.shared.phase.send_replace(phase);
+    }
+
+    /// Changes the status, as a turn of the engine would.
+    pub(crate) fn turn(&self, change: impl FnOnce(&mut Status)) {
+        let mut status = (**self.shared.status.borrow()).clone();
+        change(&mut status);
+        self.shared.status.send_replace(Rc::new(status));
+    }
+}
+
+impl Drop for FakeDriver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn leading() -> Status {
+    Status {
+        id: NodeId(1),
+        role: Role::Leader,
+        term: Term(7),
+        leader: Some(NodeId(1)),
+        tickets: 2,
+        alive: vec![NodeId(1), NodeId(2)],
+        established: true,
+        handing_over: false,
+        commit: Index(0),
+        durable: Index(0),
+        last: Position::START,
+        base: Position::START,
+        log_bytes: 0,
+        leader_commit: Some(Index(0)),
+        storage_stalled: false,
+    }
+}
+
+async fn run(mut requests: mpsc::Receiver<Request>, shared: Rc<Shared>, mood: Rc<Cell<Mood>>) {
+    let mut unanswered = Vec::new();
+    while let Some(request) = requests.recv().await {
+        match (request, mood.get()) {
+            (Request::Propose(command, reply), Mood::Willing) => {
+                let outcome = apply(&shared, &Payload::Command(command));
+                reply.send(Ok(outcome)).ok();
+            }
+            (Request::Propose(command, reply), Mood::Forgetful) => {
+                apply(&shared, &Payload::Command(command));
+                reply.send(Err(Attempt::Unknown)).ok();
+            }
+            (Request::Propose(_, reply), Mood::Leaderless) => {
+                reply.send(Err(Attempt::Refused(Refusal::NotLeader))).ok();
+            }
+            (Request::Read(reply), Mood::Leaderless) => {
+                reply.send(Err(Attempt::Refused(Refusal::NotLeader))).ok();
+            }
+            (Request::Read(reply), Mood::Willing | Mood::Forgetful) => {
+                reply.send(Ok(())).ok();
+            }
+            (Request::Transfer(to, reply), mood) => {
+                let done = mood == Mood::Willing;
+                if done {
+                    let to = to.unwrap_or(NodeId(2));
+                    let mut status = (**shared.status.borrow()).clone();
+                    status.role = Role::Follower;
+                    status.term = status.term.next().unwrap();
+                    status.leader = Some(to);
+                    status.established = false;
+                    shared.status.send_replace(Rc::new(status));
+                }
+                reply.send(done).ok();
+            }
+            (Request::MayStand(_), _) => {}
+            (Request::End, _) => return,
+            (request, Mood::Silent) => unanswered.push(request),
+        }
+    }
+}
+
+fn apply(shared: &Shared, payload: &Payload) -> Outcome {
+    let mut store = shared.store.borrow_mut();
+    let position = Position {
+        term: Term(7),
+        index: store.view().position().index.next(),
+    };
+    let outcome = store.apply(position, payload);
+    shared.revision.send_replace(store.view().revision());
+    outcome
+}
