@@ -16,6 +16,8 @@
 pub mod consensus;
 #[cfg(feature = "full")]
 pub mod node;
+#[cfg(feature = "full")]
+pub mod server;
 pub mod state;
 pub mod storage;
 pub mod wire;

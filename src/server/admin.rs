@@ -1,0 +1,71 @@
+//! The admin port: health and metrics. Nothing secret, and nothing that acts.
+
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use tokio::time::Instant;
+
+use super::Peer;
+use super::api::headers_of;
+use super::connection::Route;
+use super::health::{Readiness, not_started};
+use super::metrics::{Endpoint, Metrics, OPENMETRICS};
+use super::reply::{Problem, Reply, text, with};
+use crate::node::Handle;
+
+/// What the admin port answers from.
+#[derive(Debug)]
+pub(super) struct Admin {
+    pub(super) handle: Handle,
+    pub(super) metrics: Rc<Metrics>,
+    pub(super) readiness: Rc<Readiness>,
+}
+
+impl Route for Admin {
+    async fn answer(&self, _peer: Peer, request: Request<Incoming>) -> Reply {
+        let begun = Instant::now();
+        let answer = match *request.method() {
+            Method::GET | Method::HEAD => self.dispatch(request.uri().path()),
+            _ => Err(Problem::not_allowed("GET, HEAD")),
+        };
+        let reply = answer.unwrap_or_else(Reply::from);
+        self.metrics
+            .answered(Endpoint::Admin, reply.status(), begun.elapsed());
+        match *request.method() {
+            Method::HEAD => headers_of(reply),
+            _ => reply,
+        }
+    }
+}
+
+impl Admin {
+    fn dispatch(&self, path: &str) -> Result<Reply, Problem> {
+        match path {
+            // The loop turns, or nobody would answer; a node without a leader is alive (R8).
+            "/livez" => health(None),
+            "/startupz" => health(not_started(&self.handle)),
+            "/readyz" => health(self.readiness.lacks()),
+            "/metrics" => {
+                let kind = HeaderValue::from_static(OPENMETRICS);
+                Ok(with(
+                    text(self.metrics.encode(&self.handle)),
+                    CONTENT_TYPE,
+                    kind,
+                ))
+            }
+            _ => Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "no such endpoint; /livez, /startupz, /readyz and /metrics are there",
+            )),
+        }
+    }
+}
+
+fn health(lacks: Option<String>) -> Result<Reply, Problem> {
+    match lacks {
+        None => Ok(text("ok\n")),
+        Some(sentence) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, sentence)),
+    }
+}

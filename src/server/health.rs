@@ -1,0 +1,69 @@
+//! Whether a node is alive, started and ready (R8).
+
+use std::cell::Cell;
+
+use crate::node::{Handle, Phase};
+
+/// Whether the node may serve, which it may for good once it has caught up: a follower without a
+/// leader stays ready, and leadership is never readiness.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    handle: Handle,
+    reached: Cell<bool>,
+}
+
+impl Readiness {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            reached: Cell::new(false),
+        }
+    }
+
+    /// Whether the node has caught up, as far as anyone has looked.
+    pub(super) fn is_reached(&self) -> bool {
+        self.reached.get()
+    }
+
+    /// Looks whether the node has caught up by now.
+    pub(super) fn notice(&self) {
+        if !self.reached.get() && self.missing().is_none() {
+            self.reached.set(true);
+        }
+    }
+
+    /// Why the node is not ready; `None` if it is.
+    pub(super) fn lacks(&self) -> Option<String> {
+        self.notice();
+        if self.reached.get() {
+            None
+        } else {
+            self.missing()
+        }
+    }
+
+    fn missing(&self) -> Option<String> {
+        if let Some(sentence) = not_started(&self.handle) {
+            return Some(sentence);
+        }
+        let Some(wanted) = self.handle.status().leader_commit else {
+            return Some("no leader has been heard since this node started".to_owned());
+        };
+        let applied = self.handle.store().view().position().index;
+        (applied < wanted).then(|| format!("applied {applied} of the leader's {wanted} entries"))
+    }
+}
+
+/// Why the node has not started; `None` if it has.
+pub(super) fn not_started(handle: &Handle) -> Option<String> {
+    match &*handle.phases().borrow() {
+        Phase::Founding(missing) => {
+            let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            let missing = missing.join(", ");
+            Some(format!(
+                "the cluster is not founded; not heard of: {missing}"
+            ))
+        }
+        Phase::Running | Phase::Stopping => None,
+    }
+}

@@ -1,0 +1,175 @@
+//! Who belongs to the cluster, who leads it, and handing that over.
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::{Request, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+
+use super::Peer;
+use super::api::Api;
+use super::kv::collect;
+use super::query::Query;
+use super::reply::{Problem, Reply, bare, json};
+use crate::consensus::{NodeId, Role};
+use crate::state::{Address, Member};
+
+/// The longest body of a transfer request, in bytes.
+const TRANSFER_BYTES_MAX: usize = 1 << 10;
+
+/// `GET /v1/cluster`: the S6 document.
+pub(super) fn cluster(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
+    Query::parse(uri.query(), &[])?;
+    Ok(json(&api.handle.cluster_info()))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LeaderDocument {
+    leader: Option<Member>,
+    term: u64,
+    /// What a leader shows to whatever it writes to, so that an older one is refused.
+    token: Option<u64>,
+    /// Whether this node is the leader and its leadership is established (R2).
+    #[serde(rename = "self")]
+    is_self: bool,
+    /// How long the answer holds. A `Fast` leader is fenced by its token and by nothing else (R19).
+    valid_for_ms: Option<u64>,
+}
+
+/// `GET /v1/leader`.
+pub(super) fn leader(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
+    Query::parse(uri.query(), &[])?;
+    let status = api.handle.status();
+    Ok(json(&LeaderDocument {
+        leader: api.handle.cluster_info().leader,
+        term: status.term.0,
+        token: status.leader.map(|_| status.term.0),
+        is_self: status.role == Role::Leader && status.established,
+        valid_for_ms: None,
+    }))
+}
+
+#[derive(Serialize)]
+struct MembersDocument {
+    term: u64,
+    members: Vec<MemberDocument>,
+}
+
+#[derive(Serialize)]
+struct MemberDocument {
+    #[serde(flatten)]
+    member: Member,
+    leader: bool,
+    /// Whether the leader hears it; null while there is no leader.
+    alive: Option<bool>,
+}
+
+/// `GET /v1/members`: everyone, dead or alive.
+pub(super) fn members(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
+    Query::parse(uri.query(), &[])?;
+    let status = api.handle.status();
+    let members = api.handle.members().into_iter();
+    let documents = members.map(|(id, Address { ip, port })| MemberDocument {
+        member: Member {
+            id: id.0,
+            ip,
+            port: port.to_string(),
+        },
+        leader: status.leader == Some(id),
+        alive: status.leader.map(|_| status.alive.contains(&id)),
+    });
+    Ok(json(&MembersDocument {
+        term: status.term.0,
+        members: documents.collect(),
+    }))
+}
+
+/// What a transfer request may say.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Transfer {
+    /// The next leader; the best follower if not said.
+    to: Option<u64>,
+    /// Whether this node is about to end: then it does not stand again, leader or not (R9).
+    #[serde(default)]
+    leaving: bool,
+}
+
+/// `POST /v1/leader/transfer`.
+pub(super) async fn transfer(
+    api: &Api,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Reply, Problem> {
+    let (head, body) = request.into_parts();
+    allow_transfer(peer, &head.headers)?;
+    Query::parse(head.uri.query(), &[])?;
+    let (text, _share) = collect(api, body, TRANSFER_BYTES_MAX).await?;
+    let transfer = if text.is_empty() {
+        Transfer::default()
+    } else {
+        read(&head.headers, &text)?
+    };
+    let to = transfer.to.map(NodeId);
+    let is_member = |to: NodeId| api.handle.members().iter().any(|(id, _)| *id == to);
+    if to.is_some_and(|to| !is_member(to)) {
+        return Err(Problem::bad_request(
+            "there is no such member; see /v1/members",
+        ));
+    }
+    if transfer.leaving {
+        api.handle.may_stand(false).await?;
+    }
+    if api.handle.status().role != Role::Leader {
+        let is_done = transfer.leaving;
+        return is_done
+            .then(|| bare(StatusCode::NO_CONTENT))
+            .ok_or_else(|| not_leading(api));
+    }
+    if api.handle.transfer(to).await? {
+        Ok(bare(StatusCode::NO_CONTENT))
+    } else if api.handle.status().role == Role::Leader {
+        Err(Problem::overloaded(
+            "no follower took over in time, this node still leads",
+        ))
+    } else {
+        Err(not_leading(api))
+    }
+}
+
+/// Only whoever is on this machine may ask, and no web page in their browser.
+fn allow_transfer(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
+    let refused = if !peer.is_local() {
+        "leadership is handed over from the leader's own machine only; ask over loopback"
+    } else if headers.contains_key(header::ORIGIN) {
+        "web pages may not hand leadership over; send the request without Origin"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(StatusCode::FORBIDDEN, refused))
+}
+
+fn read(headers: &HeaderMap, text: &[u8]) -> Result<Transfer, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the body with Content-Type: application/json",
+        ));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        Problem::bad_request(format!("the body is not like {{\"to\": 2}}: {error}"))
+    })
+}
+
+fn not_leading(api: &Api) -> Problem {
+    let sentence = match api.handle.cluster_info().leader {
+        Some(Member { id, ip, port }) => {
+            format!("this node does not lead; ask node {id} at {ip}:{port}")
+        }
+        None => "this node does not lead, and it knows no leader".to_owned(),
+    };
+    Problem::new(StatusCode::CONFLICT, sentence)
+}

@@ -1,0 +1,241 @@
+//! The two ports: who is let in, for how long, and how it all ends.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
+
+use super::admin::Admin;
+use super::api::Api;
+use super::connection::{self, Activity, Route};
+use super::events::Streams;
+use super::health::Readiness;
+use super::limits::Budget;
+use super::metrics::Metrics;
+use super::role_watch::{self, Standing};
+use super::{Limits, Transport};
+use crate::node::Handle;
+
+/// How long to wait after accepting failed, as it does while there are no more file descriptors.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// The HTTP surface of one node. Lives on the node's `LocalSet`.
+#[derive(Debug)]
+pub struct Server {
+    api: Rc<Api>,
+    admin: Rc<Admin>,
+    metrics: Rc<Metrics>,
+    limits: Limits,
+    stop: watch::Sender<Option<Instant>>,
+    /// The observer and the ports.
+    tasks: RefCell<JoinSet<()>>,
+}
+
+impl Server {
+    /// A server for the node behind `handle`, which listens nowhere yet.
+    pub fn new(handle: Handle, limits: Limits) -> Self {
+        let metrics = Rc::new(Metrics::new());
+        let readiness = Rc::new(Readiness::new(handle.clone()));
+        let standing = watch::Sender::new(Standing::of(&handle.status()));
+        let stop = watch::Sender::new(None);
+        let streams = Streams::new(&limits, &metrics, stop.subscribe());
+        let budget = Budget::new(limits.buffered_bytes_max);
+        let api = Api {
+            handle: handle.clone(),
+            metrics: Rc::clone(&metrics),
+            standing: standing.subscribe(),
+            streams,
+            budget,
+            body_wait: limits.body_wait,
+        };
+        let admin = Admin {
+            handle: handle.clone(),
+            metrics: Rc::clone(&metrics),
+            readiness: Rc::clone(&readiness),
+        };
+        let observed = Rc::clone(&metrics);
+        let observe = role_watch::observe(handle, standing, readiness, observed, stop.subscribe());
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(observe);
+        Self {
+            api: Rc::new(api),
+            admin: Rc::new(admin),
+            metrics,
+            limits,
+            stop,
+            tasks: RefCell::new(tasks),
+        }
+    }
+
+    /// Serves the API on a bound listener.
+    pub fn listen_api(&self, listener: TcpListener, transport: impl Transport) {
+        self.listen("api", listener, transport, Rc::clone(&self.api));
+    }
+
+    /// Serves health and metrics on a bound listener.
+    pub fn listen_admin(&self, listener: TcpListener, transport: impl Transport) {
+        self.listen("admin", listener, transport, Rc::clone(&self.admin));
+    }
+
+    /// A connection to the API from `address` that passes no port.
+    #[cfg(test)]
+    pub(super) fn connect(
+        &self,
+        address: std::net::IpAddr,
+    ) -> (tokio::io::DuplexStream, Rc<Activity>) {
+        Self::attach(Rc::clone(&self.api), address)
+    }
+
+    /// A connection to the admin endpoints that passes no port.
+    #[cfg(test)]
+    pub(super) fn connect_admin(&self) -> tokio::io::DuplexStream {
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        Self::attach(Rc::clone(&self.admin), address).0
+    }
+
+    #[cfg(test)]
+    fn attach(
+        route: Rc<impl Route>,
+        address: std::net::IpAddr,
+    ) -> (tokio::io::DuplexStream, Rc<Activity>) {
+        let (client, server) = tokio::io::duplex(64 << 10);
+        let activity = Rc::new(Activity::default());
+        let peer = super::Peer { address };
+        tokio::task::spawn_local(connection::serve(server, peer, route, Rc::clone(&activity)));
+        (client, activity)
+    }
+
+    fn listen<T: Transport, R: Route>(
+        &self,
+        name: &'static str,
+        listener: TcpListener,
+        transport: T,
+        route: Rc<R>,
+    ) {
+        let port = Port {
+            name,
+            transport,
+            route,
+            limits: self.limits.clone(),
+            metrics: Rc::clone(&self.metrics),
+            connections: JoinSet::new(),
+            activities: Vec::new(),
+        };
+        let run = port.run(listener, self.stop.subscribe());
+        self.tasks.borrow_mut().spawn_local(run);
+    }
+
+    /// Stops accepting, ends event streams, finishes the requests that have begun, and drops what
+    /// is not finished after `grace`.
+    pub async fn shut_down(self, grace: Duration) {
+        self.stop.send_replace(Some(Instant::now() + grace));
+        let mut tasks = self.tasks.take();
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// One port and its connections.
+struct Port<T, R> {
+    name: &'static str,
+    transport: T,
+    route: Rc<R>,
+    limits: Limits,
+    metrics: Rc<Metrics>,
+    connections: JoinSet<()>,
+    activities: Vec<Rc<Activity>>,
+}
+
+impl<T: Transport, R: Route> Port<T, R> {
+    async fn run(mut self, listener: TcpListener, mut stop: watch::Receiver<Option<Instant>>) {
+        let mut looks = interval(self.limits.head_wait);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let has_room = self.connections.len() < self.limits.connections_max;
+            tokio::select! {
+                accepted = listener.accept(), if has_room => self.accepted(accepted).await,
+                Some(_) = self.connections.join_next() => self.count(),
+                _ = looks.tick() => self.look(),
+                _ = stop.wait_for(Option::is_some) => break,
+            }
+        }
+        drop(listener);
+        let deadline = stop.borrow().unwrap_or_else(Instant::now);
+        self.drain(deadline).await;
+    }
+
+    async fn accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((tcp, address)) => self.serve(tcp, address),
+            // The peer's fault, and its alone.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, port = self.name, "cannot accept a connection");
+                sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+
+    fn serve(&mut self, tcp: TcpStream, address: SocketAddr) {
+        if self.activities.len() > 2 * self.limits.connections_max {
+            self.forget_ended();
+        }
+        let activity = Rc::new(Activity::default());
+        self.activities.push(Rc::clone(&activity));
+        let (transport, route) = (self.transport.clone(), Rc::clone(&self.route));
+        let wait = self.limits.head_wait;
+        self.connections.spawn_local(async move {
+            if let Err(error) = tcp.set_nodelay(true) {
+                return tracing::debug!(%error, %address, "a connection ended at once");
+            }
+            match timeout(wait, transport.secure(tcp, address.ip())).await {
+                Ok(Ok((stream, peer))) => connection::serve(stream, peer, route, activity).await,
+                Ok(Err(error)) => tracing::debug!(%error, %address, "a connection was refused"),
+                Err(_) => tracing::debug!(%address, "a connection was not secured in time"),
+            }
+        });
+        self.count();
+    }
+
+    fn count(&self) {
+        self.metrics.connections(self.name, self.connections.len());
+    }
+
+    /// Ends the connections that are of no use.
+    fn look(&mut self) {
+        self.forget_ended();
+        let looks = self.limits.idle_wait.as_nanos() / self.limits.head_wait.as_nanos().max(1);
+        let idle_looks = u32::try_from(looks).unwrap_or(u32::MAX).max(2);
+        for activity in &self.activities {
+            activity.look(idle_looks);
+        }
+    }
+
+    /// A connection that has ended keeps no reference to its activity.
+    fn forget_ended(&mut self) {
+        self.activities
+            .retain(|activity| Rc::strong_count(activity) > 1);
+    }
+
+    async fn drain(mut self, deadline: Instant) {
+        for activity in &self.activities {
+            activity.finish();
+        }
+        let ended = async { while self.connections.join_next().await.is_some() {} };
+        if timeout_at(deadline, ended).await.is_err() {
+            let count = self.connections.len();
+            tracing::warn!(
+                count,
+                port = self.name,
+                "dropping connections that do not finish"
+            );
+            self.connections.shutdown().await;
+        }
+        self.count();
+    }
+}

@@ -1,0 +1,40 @@
+//! The HTTP surface of a node: what applications, operators and people ask it.
+//!
+//! ```text
+//!   TCP --> listener --> connection --> Api   --> kv, listing, key_watch, role_watch, leader
+//!           (limits)     (hyper)    \-> Admin --> health, metrics
+//!                                            \--> Handle, the node itself
+//! ```
+//!
+//! Two ports: the API, which acts and may be secured, and the admin port, which has nothing secret
+//! and nothing that acts. Everything runs on the node's one thread. Whatever a client can make
+//! grow has a limit in [`Limits`]: connections, event streams, bytes held for those who read or
+//! send slowly.
+//!
+//! Not here: what a request means (`state`), how it is replicated (`node`), who may connect
+//! ([`Transport`]).
+
+mod admin;
+mod api;
+mod body;
+mod connection;
+mod events;
+mod health;
+mod key_watch;
+mod kv;
+mod leader;
+mod limits;
+mod listener;
+mod listing;
+mod metrics;
+mod query;
+mod reply;
+mod role_watch;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub use limits::Limits;
+pub use listener::Server;
+pub use transport::{Peer, Plain, Transport};

@@ -1,0 +1,136 @@
+//! `GET /v1/watch`: who leads, told at once and again whenever it changes.
+//!
+//! One observer watches the node's status, which changes with every write, and tells the streams
+//! only what concerns them: role, term, leader and whether it is established. A stream that is
+//! behind is told the newest state and not those in between.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::Uri;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::api::Api;
+use super::events::{Gone, Stream, write_event};
+use super::health::Readiness;
+use super::metrics::{Metrics, StreamKind};
+use super::query::Query;
+use super::reply::{Problem, Reply};
+use crate::consensus::{NodeId, Role, Status, Term};
+use crate::node::Handle;
+use crate::state::Member;
+
+/// How long the observer waits, at most, until it sees that the node has caught up.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// What a stream without news says.
+const ALIVE: &str = ": alive\n\n";
+
+/// Where a node stands in its cluster, as role streams tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Standing {
+    id: NodeId,
+    role: Role,
+    pub(super) term: Term,
+    pub(super) leader: Option<NodeId>,
+    established: bool,
+}
+
+#[derive(Serialize)]
+struct Document {
+    id: u64,
+    role: &'static str,
+    term: u64,
+    /// The leader's fencing token; null without a leader.
+    token: Option<u64>,
+    leader: Option<Member>,
+    established: bool,
+}
+
+impl Standing {
+    pub(super) fn of(status: &Status) -> Self {
+        Self {
+            id: status.id,
+            role: status.role,
+            term: status.term,
+            leader: status.leader,
+            established: status.established,
+        }
+    }
+
+    fn document(self, handle: &Handle) -> Document {
+        let leader = handle.cluster_info().leader;
+        Document {
+            id: self.id.0,
+            role: role_name(self.role),
+            term: self.term.0,
+            token: self.leader.map(|_| self.term.0),
+            leader: leader.filter(|leader| self.leader == Some(NodeId(leader.id))),
+            established: self.established,
+        }
+    }
+}
+
+/// The role as text, the same word everywhere.
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+    }
+}
+
+pub(super) fn answer(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
+    Query::parse(uri.query(), &[])?;
+    let (handle, standing) = (api.handle.clone(), api.standing.clone());
+    api.streams.events(StreamKind::Role, async move |stream| {
+        run(&handle, standing, &stream).await
+    })
+}
+
+async fn run(
+    handle: &Handle,
+    mut standing: watch::Receiver<Standing>,
+    stream: &Stream,
+) -> Result<(), Gone> {
+    loop {
+        let now = *standing.borrow_and_update();
+        let mut text = String::new();
+        write_event(&mut text, "role", None::<u64>, &now.document(handle));
+        stream.send(text).await?;
+        if stream.idle(standing.changed(), ALIVE).await?.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Tells `standing` what changes, counts the leaders, and notices when the node is ready; until
+/// the server stops.
+pub(super) async fn observe(
+    handle: Handle,
+    standing: watch::Sender<Standing>,
+    readiness: Rc<Readiness>,
+    metrics: Rc<Metrics>,
+    mut stop: watch::Receiver<Option<Instant>>,
+) {
+    let mut statuses = handle.statuses();
+    let mut led = None;
+    loop {
+        let now = Standing::of(&statuses.borrow_and_update());
+        standing.send_if_modified(|known| std::mem::replace(known, now) != now);
+        let leader = now.leader.map(|leader| (now.term, leader));
+        if leader.is_some() && leader != led {
+            led = leader;
+            metrics.leader_changed();
+        }
+        readiness.notice();
+        tokio::select! {
+            // Nobody is told of every entry that is applied.
+            () = sleep(LOOK_AGAIN_AFTER), if !readiness.is_reached() => {}
+            changed = statuses.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(Option::is_some) => return,
+        }
+    }
+}

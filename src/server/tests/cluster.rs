@@ -1,0 +1,210 @@
+//! `/v1/cluster`, `/v1/leader`, `/v1/members`, and handing over.
+
+use std::net::IpAddr;
+
+use super::client::{Client, LOCAL};
+use super::{Fixture, run};
+use crate::consensus::{NodeId, Role};
+use crate::node::fake::Mood;
+
+#[test]
+fn the_cluster_document_is_exact_to_the_letter() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut client = fixture.client().await;
+        let led = client.get("/v1/cluster").await;
+        let expected = concat!(
+            r#"{"leader":{"id":1,"ip":"localhost","port":"8001"},"term":7,"tickets":2,"status":1,"#,
+            r#""currentNode":{"id":1,"ip":"localhost","port":"8001"},"aliveFollowers":["#,
+            r#"{"id":1,"ip":"localhost","port":"8001"},{"id":2,"ip":"localhost","port":"8002"}]}"#,
+            "\n",
+        );
+        assert_eq!(led.text(), expected);
+        assert_eq!(led.header("content-type"), Some("application/json"));
+
+        fixture.driver.turn(|status| {
+            status.role = Role::Candidate;
+            status.leader = None;
+        });
+        let leaderless = client.get("/v1/cluster").await;
+        let expected = concat!(
+            r#"{"leader":null,"term":7,"tickets":0,"status":3,"#,
+            r#""currentNode":{"id":1,"ip":"localhost","port":"8001"},"aliveFollowers":["#,
+            r#"{"id":1,"ip":"localhost","port":"8001"}]}"#,
+            "\n",
+        );
+        assert_eq!(leaderless.text(), expected);
+    });
+}
+
+#[test]
+fn the_leader_document_says_self_only_when_leadership_is_established() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut client = fixture.client().await;
+        let answer = client.get("/v1/leader").await;
+        let one = r#"{"id":1,"ip":"localhost","port":"8001"}"#;
+        let expected = format!(
+            "{{\"leader\":{one},\"term\":7,\"token\":7,\"self\":true,\"validForMs\":null}}\n"
+        );
+        assert_eq!(answer.text(), expected);
+
+        fixture.driver.turn(|status| status.established = false);
+        let answer = client.get("/v1/leader").await.json();
+        assert_eq!(
+            (&answer["self"], &answer["token"]),
+            (&false.into(), &7.into())
+        );
+
+        fixture.driver.turn(|status| {
+            status.role = Role::Follower;
+            status.leader = None;
+        });
+        let answer = client.get("/v1/leader").await;
+        let expected = r#"{"leader":null,"term":7,"token":null,"self":false,"validForMs":null}"#;
+        assert_eq!(answer.text().trim_end(), expected);
+    });
+}
+
+#[test]
+fn members_are_told_dead_or_alive() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut client = fixture.client().await;
+        let expected = concat!(
+            r#"{"term":7,"members":["#,
+            r#"{"id":1,"ip":"localhost","port":"8001","leader":true,"alive":true},"#,
+            r#"{"id":2,"ip":"localhost","port":"8002","leader":false,"alive":true},"#,
+            r#"{"id":3,"ip":"localhost","port":"8003","leader":false,"alive":false}]}"#,
+            "\n",
+        );
+        assert_eq!(client.get("/v1/members").await.text(), expected);
+        fixture.driver.turn(|status| status.leader = None);
+        let members = client.get("/v1/members").await.json();
+        assert!(members["members"][2]["alive"].is_null());
+    });
+}
+
+#[test]
+fn unknown_paths_methods_and_parameters_are_refused() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut client = fixture.client().await;
+        for path in [
+            "/",
+            "/v1",
+            "/v1/cluster/",
+            "/v1/kvx",
+            "/v2/kv/a",
+            "/metrics",
+            "/v1/bootstrap",
+        ] {
+            let answer = client.get(path).await;
+            assert_eq!(answer.status, 404, "{path}");
+            assert!(answer.error().contains("no such endpoint"));
+        }
+        let reads = [
+            "/v1/cluster",
+            "/v1/leader",
+            "/v1/members",
+            "/v1/watch",
+            "/v1/kv",
+        ];
+        for path in reads {
+            let answer = client.ask("POST", path, &[], "").await;
+            assert_eq!(answer.status, 405, "{path}");
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+        }
+        let answer = client.ask("POST", "/v1/kv/a", &[], "").await;
+        assert_eq!(answer.header("allow"), Some("GET, HEAD, PUT, DELETE"));
+        let answer = client.get("/v1/leader/transfer").await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("allow")),
+            (405, Some("POST"))
+        );
+        for path in [
+            "/v1/cluster?a",
+            "/v1/leader?a=1",
+            "/v1/watch?x=",
+            "/v1/kv/a?stale",
+            "/v1/members?b",
+        ] {
+            assert_eq!(client.get(path).await.status, 400, "{path}");
+        }
+        assert_eq!(client.put("/v1/kv/a?ttl=3", "x").await.status, 400);
+    });
+}
+
+#[test]
+fn leadership_is_handed_over_over_loopback_only() {
+    run(async {
+        let fixture = Fixture::new();
+        let far: IpAddr = "192.0.2.7".parse().unwrap();
+        let mut far = Client::http1(fixture.server.connect(far).0).await;
+        assert_eq!(
+            far.ask("POST", "/v1/leader/transfer", &[], "").await.status,
+            403
+        );
+        assert_eq!(far.put("/v1/kv/a", "x").await.status, 201);
+
+        let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
+        let mut client = Client::http1(fixture.server.connect(mapped).0).await;
+        let page = [("origin", "http://example.com")];
+        assert_eq!(
+            client
+                .ask("POST", "/v1/leader/transfer", &page, "")
+                .await
+                .status,
+            403
+        );
+        let json = [("content-type", "application/json; charset=utf-8")];
+        for (body, status) in [
+            ("{", 400),
+            ("{\"to\": 9}", 400),
+            ("{\"to\": \"2\"}", 400),
+            ("{\"too\": 2}", 400),
+            ("[2]]", 400),
+        ] {
+            let answer = client.ask("POST", "/v1/leader/transfer", &json, body).await;
+            assert_eq!(answer.status, status, "{body}");
+        }
+        let plain = client
+            .ask("POST", "/v1/leader/transfer", &[], "{\"to\": 2}")
+            .await;
+        assert_eq!(plain.status, 415);
+        let long = vec![b' '; 2000];
+        assert_eq!(
+            client
+                .ask("POST", "/v1/leader/transfer", &json, long)
+                .await
+                .status,
+            413
+        );
+        let mut client = fixture.client().await;
+
+        let done = client
+            .ask("POST", "/v1/leader/transfer", &json, "{\"to\": 3}")
+            .await;
+        assert_eq!(done.status, 204);
+        assert_eq!(client.get("/v1/leader").await.json()["leader"]["id"], 3);
+        let not_leading = client.ask("POST", "/v1/leader/transfer", &[], "").await;
+        assert_eq!(not_leading.status, 409);
+        assert!(not_leading.error().contains("ask node 3 at localhost:8003"));
+        let leaving = client
+            .ask("POST", "/v1/leader/transfer", &json, "{\"leaving\": true}")
+            .await;
+        assert_eq!(leaving.status, 204);
+    });
+}
+
+#[test]
+fn a_transfer_that_nobody_takes_fails() {
+    run(async {
+        let fixture = Fixture::new();
+        fixture.driver.feel(Mood::Leaderless);
+        let mut client = Client::http1(fixture.server.connect(LOCAL).0).await;
+        let failed = client.ask("POST", "/v1/leader/transfer", &[], "").await;
+        assert_eq!(failed.status, 503);
+        assert_eq!(fixture.handle.status().leader, Some(NodeId(1)));
+    });
+}

@@ -1,0 +1,1 @@
+//! Mutated requests; filled in below.
