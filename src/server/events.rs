@@ -116,6 +116,12 @@ impl Streams {
         Ok(reply)
     }
 
+    /// Whether no stream is open and none holds anything.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self, limits: &Limits) -> bool {
+        self.free.available_permits() == limits.streams_max && self.budget.is_whole()
+    }
+
     fn open(&self, kind: StreamKind) -> Result<(Stream, Reply), Problem> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         let permit = permit.map_err(|_| Problem::overloaded("too many streams are open"))?;

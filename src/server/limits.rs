@@ -74,6 +74,12 @@ impl Budget {
         Share(Arc::clone(&self.free).acquire_many_owned(wanted).await.ok())
     }
 
+    /// Whether nothing is taken.
+    #[cfg(test)]
+    pub(super) fn is_whole(&self) -> bool {
+        self.free.available_permits() == self.total as usize
+    }
+
     /// The same, but refuses after a while.
     pub(super) async fn take_within(&self, bytes: usize, wait: Duration) -> Result<Share, Problem> {
         if bytes <= UNCOUNTED_BYTES_MAX {

@@ -99,6 +99,12 @@ impl Server {
         Self::attach(Rc::clone(&self.admin), address).0
     }
 
+    /// Whether no stream is open and no body is held.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.api.budget.is_whole() && self.api.streams.is_idle(&self.limits)
+    }
+
     #[cfg(test)]
     fn attach(
         route: Rc<impl Route>,
