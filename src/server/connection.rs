@@ -127,9 +127,13 @@ pub(super) struct Activity {
     http2: Cell<bool>,
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
+    /// Whether the client does not take what is written.
+    unread: Cell<bool>,
     /// `progress` at the last look, and for how many looks it has been the same.
     seen: Cell<u64>,
     quiet: Cell<u32>,
+    /// Whether something was half done at the last look.
+    half_done: Cell<bool>,
 }
 
 /// What the listener wants of a connection.
@@ -151,6 +155,9 @@ impl Activity {
     /// request or an unread response has not moved between two looks, or if it has been idle for
     /// `idle_looks`.
     pub(super) fn look(&self, idle_looks: u32) {
+        let half_read = self.half_read.get() && !self.http2.get();
+        let half_done = half_read || self.unread.get();
+        let was_half_done = self.half_done.replace(half_done);
         let progress = self.progress.get();
         if self.running.get() > 0 || progress != self.seen.replace(progress) {
             self.quiet.set(0);
@@ -158,8 +165,7 @@ impl Activity {
         }
         let quiet = self.quiet.get() + 1;
         self.quiet.set(quiet);
-        let begun = self.half_read.get() && !self.http2.get();
-        if quiet >= idle_looks || (begun && quiet >= 2) {
+        if quiet >= idle_looks || (half_done && was_half_done) {
             self.order_to(Order::Drop);
         }
     }
@@ -225,6 +231,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
 
 impl<S: AsyncWrite + Unpin> Counted<S> {
     fn written(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.activity.unread.set(polled.is_pending());
         if matches!(polled, Poll::Ready(Ok(_))) {
             self.activity.moved();
         }

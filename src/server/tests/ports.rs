@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
+use tokio::time::sleep;
 
 use super::client::LOCAL;
 use super::{Fixture, Limits};
@@ -153,7 +155,7 @@ fn shutting_down_finishes_what_has_begun_and_ends_the_rest() {
         let mut busy = TcpStream::connect(address).await.unwrap();
         let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\ncontent-length: 1\r\n\r\nx";
         busy.write_all(put.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
 
         fixture.server.shut_down(Duration::from_secs(30)).await;
         let mut answer = String::new();
@@ -178,7 +180,7 @@ fn shutting_down_does_not_wait_for_ever() {
         let mut slow = TcpStream::connect(address).await.unwrap();
         let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\ncontent-length: 5\r\n\r\nab";
         slow.write_all(put.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         fixture.server.shut_down(Duration::from_millis(20)).await;
         let mut rest = Vec::new();
         slow.read_to_end(&mut rest).await.ok();
@@ -187,30 +189,41 @@ fn shutting_down_does_not_wait_for_ever() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_dropped() {
+fn a_client_that_does_not_read_is_dropped_and_one_that_only_rests_is_not() {
     run(async {
-        let limits = Limits {
-            head_wait: Duration::from_millis(20),
-            idle_wait: Duration::from_millis(100),
-            ..Limits::default()
-        };
-        let fixture = Fixture::with(Store::default(), limits);
-        let address = listen(&fixture).await;
-        let mut writer = TcpStream::connect(address).await.unwrap();
-        let head = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\ncontent-length: 1048576\r\n\r\n";
-        writer.write_all(head.as_bytes()).await.unwrap();
-        writer.write_all(&vec![7; 1 << 20]).await.unwrap();
-        read_until(&mut writer, "201").await;
-        // Enough answers to fill whatever lies in between, none of which is read.
-        let mut deaf = TcpStream::connect(address).await.unwrap();
-        let get = "GET /v1/kv/a HTTP/1.1\r\nhost: n\r\n\r\n".repeat(64);
-        deaf.write_all(get.as_bytes()).await.unwrap();
-        let mut bytes = 0;
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        let mut buffer = vec![0; 1 << 20];
-        while let Ok(len @ 1..) = deaf.read(&mut buffer).await {
-            bytes += len;
+        let fixture = Fixture::new();
+        let mut client = fixture.client().await;
+        client.put("/v1/kv/a", vec![7; 1 << 20]).await;
+        let idle_looks = 9;
+
+        let (mut deaf, activity) = fixture.server.connect(LOCAL);
+        let get = b"GET /v1/kv/a HTTP/1.1\r\nhost: n\r\n\r\n";
+        deaf.write_all(get).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+        let mut looks = 0;
+        while Rc::strong_count(&activity) > 1 {
+            activity.look(idle_looks);
+            sleep(Duration::from_millis(1)).await;
+            looks += 1;
         }
-        assert!(bytes < 64 << 20, "it was not waited for");
+        assert_eq!(looks, 2, "the first look sees what has moved before it");
+
+        let (mut resting, activity) = fixture.server.connect(LOCAL);
+        resting.write_all(GET.as_bytes()).await.unwrap();
+        resting.read_u8().await.unwrap();
+        for _ in 0..idle_looks {
+            activity.look(idle_looks);
+            sleep(Duration::from_millis(1)).await;
+        }
+        // A request that begins at last is given its time.
+        resting.write_all(b"GET /v1/").await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert!(Rc::strong_count(&activity) > 1);
+        activity.look(idle_looks + 2);
+        sleep(Duration::from_millis(1)).await;
+        assert!(Rc::strong_count(&activity) > 1);
+        activity.look(idle_looks + 2);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(Rc::strong_count(&activity), 1);
     });
 }
