@@ -1,6 +1,7 @@
-#![cfg(test)]
 //! Whole nodes over real sockets and real disks, several in one process: the shell around the
 //! engine does what it says. What a crash does to them is tested with processes.
+
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -136,7 +137,7 @@ fn on_one_thread(test: impl Future<Output = ()>) {
         .unwrap();
     let local = tokio::task::LocalSet::new();
     runtime.block_on(local.run_until(async {
-        timeout(Duration::from_secs(60), test)
+        timeout(Duration::from_mins(1), test)
             .await
             .expect("the test hangs");
     }));

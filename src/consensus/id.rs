@@ -77,8 +77,8 @@ impl Term {
 }
 
 impl Boot {
-    /// The `count`-th start of a disk, counted from 1. `nonce` is random: a copy of the disk that is
-    /// started as often gets another one.
+    /// The `count`-th start of a disk, counted from 1. `nonce` is random: a copy of the disk that
+    /// is started as often gets another one.
     #[must_use]
     pub fn nth(count: u32, nonce: u32) -> Self {
         Self(u64::from(count) << 32 | u64::from(nonce))

@@ -77,7 +77,8 @@ pub enum LinkEvent {
     /// A handshake is done, in whichever direction the link was dialed; the peer introduced itself
     /// and [`Node::admit`](super::Node::admit) took it.
     Up(Hello),
-    /// The link that this node dialed ended. Says nothing about the peer: a proxy resets healthy links. Dial again now.
+    /// The link that this node dialed ended. Says nothing about the peer: a proxy resets healthy
+    /// links. Dial again now.
     Ended,
     /// The peer's machine refused the connection: nothing listens, so its process is gone (R18).
     Refused,

@@ -98,7 +98,8 @@ pub struct VoteRequest {
     pub term: Term,
     /// The end of the sender's log.
     pub last: Position,
-    /// The sender's name for this attempt, unique across its boots; replies of another do not count.
+    /// The sender's name for this attempt, unique across its boots; replies to another do not
+    /// count.
     pub round: u64,
 }
 

@@ -24,9 +24,9 @@ pub enum Output {
     /// Apply these committed entries to the state machine: consecutive, each once a boot.
     Apply(Vec<Entry>),
     /// The command of `ticket` is in the leader's log at `position`. It is agreed when the entry
-    /// applied at that index has that term; if that has another, the command was **not** written, and
-    /// neither was it if any entry of a later term is applied before it. If a snapshot is installed
-    /// over its place, what became of it is unknown.
+    /// applied at that index has that term. If that has another, the command was **not** written,
+    /// and neither was it if any entry of a later term is applied before it. If a snapshot is
+    /// installed over its place, what became of it is unknown.
     Accepted {
         /// The proposal.
         ticket: Ticket,

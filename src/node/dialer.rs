@@ -19,7 +19,7 @@ use crate::consensus::{Hello, LinkEvent, NodeId};
 use crate::wire::{Answer, Dialer, HandshakeError, Introduction, Reason, Verdict};
 
 /// How long a connection and its handshake may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The waits between dials: the first, and the longest.
 const WAIT_MIN: Duration = Duration::from_millis(2);

@@ -102,7 +102,10 @@ impl Handle {
     /// Waits until this node's state covers everything that was acknowledged anywhere before the
     /// call: what is read from it then, without waiting in between, is linearizable.
     pub async fn catch_up(&self) -> Result<(), Failure> {
-        self.attempt(Request::Read).await
+        match self.attempt(Request::Read).await {
+            Err(Failure::Unknown) => Err(Failure::NotTaken("no leader confirmed the read")),
+            read => read,
+        }
     }
 
     async fn attempt<T>(
@@ -121,7 +124,7 @@ impl Handle {
             }
             let reason = match timeout_at(deadline, answer).await {
                 Ok(Ok(Ok(done))) => return Ok(done),
-                Ok(Ok(Err(Attempt::Unknown))) | Ok(Err(_)) | Err(_) => {
+                Ok(Ok(Err(Attempt::Unknown)) | Err(_)) | Err(_) => {
                     return Err(Failure::Unknown);
                 }
                 Ok(Ok(Err(Attempt::Refused(refusal)))) => reason(refusal),

@@ -21,7 +21,7 @@ use super::handle::{Handle, Phase, Request, Shared};
 use super::settings::{Settings, SettingsError};
 use super::snapshots::Transfers;
 use crate::consensus::{
-    ClusterId, Incarnation, Index, Node, NodeId, Position, Rejection, Role, Status, Term,
+    ClusterId, Incarnation, Index, Mono, Node, NodeId, Position, Rejection, Role, Status, Term,
 };
 use crate::state::{Address, HistoryLimits, Revision, Store, View};
 use crate::storage::{DataDir, FileDisk, Journal, Opened, Snapshots, quarantine};
@@ -153,7 +153,7 @@ impl Starting {
             recovered,
             settings.engine.clone(),
             random()?,
-            Default::default(),
+            Mono::default(),
         );
         *self.context.engine.borrow_mut() =
             Some((membership, engine.map_err(SettingsError::from)?));

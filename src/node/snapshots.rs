@@ -23,7 +23,7 @@ use crate::wire::{Delivery, Packet, Snapshot};
 
 /// Bytes under way to a follower at most.
 const WINDOW_BYTES: u64 = 4 * CHUNK_BYTES_MAX as u64;
-/// How long a follower may be silent while it gets a snapshot: it may have to verify and restore it.
+/// How long a follower may be silent while it gets a snapshot: it has to verify and restore it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// All snapshots of one node that are being written, sent or received.

@@ -110,7 +110,8 @@ pub enum Error {
     },
     /// The node is a member of a cluster and cannot be founded into another.
     #[error(
-        "this node already belongs to cluster {cluster}; a new cluster needs an empty data directory"
+        "this node already belongs to cluster {cluster}; a new cluster needs an empty data \
+         directory"
     )]
     Founded {
         /// Its cluster.
