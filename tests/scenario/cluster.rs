@@ -21,7 +21,7 @@ use super::world::{Member, Process, Voice, World};
 /// - `found n1`: a node with a fresh disk asks all it can reach and decides (R13)
 /// - `crash n1 [silently] [keeps=w3]`: kill -9; `silently` takes the machine's power too; writes
 ///   that are not durable are lost, but for those up to `keeps`
-/// - `restart n1 [unlinked]`: start again from the disk, and dial everybody
+/// - `restart n1 [unlinked]`: start again from the disk, unless it was turned away, and dial everybody
 /// - `pause n1`, `resume n1`: SIGSTOP and SIGCONT
 /// - `wipe n1`: a crashed node gets an empty disk
 /// - `backup n1`, `restore-backup n1`: copy the disk, and put the copy back into a crashed node
@@ -228,7 +228,8 @@ fn decide(world: &mut World, me: NodeId) -> Result<(), String> {
 fn dial_everybody(world: &mut World, id: NodeId) -> Result<(), String> {
     for peer in all(world) {
         let runs = world.member(peer)?.awake().is_some();
-        if peer != id && runs && world.network.passes(id, peer) {
+        let dials = world.node(id).is_ok() && peer != id;
+        if dials && runs && world.network.passes(id, peer) {
             world.connect(id, peer)?;
         }
     }
@@ -263,7 +264,11 @@ pub(crate) fn crash(
 }
 
 fn restart(world: &mut World, id: NodeId, unlinked: bool) -> Result<(), String> {
-    stopped(world, id)?;
+    if let Some(verdict) = &stopped(world, id)?.disk.durable.quarantined {
+        let line = format!("{id:?} does not start, it was turned away: {verdict}");
+        world.tell(Weight::News, line);
+        return Ok(());
+    }
     for peer in all(world) {
         world.network.unlink(id, peer);
     }

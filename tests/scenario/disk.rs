@@ -38,6 +38,8 @@ pub(crate) struct Durable {
     /// Consecutive, from right behind `base`.
     pub(crate) entries: Vec<Entry>,
     pub(crate) peers: BTreeMap<NodeId, PeerRecord>,
+    /// What the cluster said when it turned this disk away; it never starts again (R15).
+    pub(crate) quarantined: Option<String>,
     /// Published snapshots by what they cover.
     pub(crate) snapshots: BTreeMap<Position, Machine>,
 }
@@ -66,6 +68,7 @@ impl Disk {
                 base: Position::START,
                 entries: Vec::new(),
                 peers: BTreeMap::new(),
+                quarantined: None,
                 snapshots: BTreeMap::from([(Position::START, Machine::default())]),
             },
             queue: VecDeque::new(),

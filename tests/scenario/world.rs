@@ -9,6 +9,7 @@ use remember::consensus::{
     Term, Ticket, Verdict,
 };
 
+use super::cluster::crash;
 use super::disk::{Disk, Work};
 use super::machine::Machine;
 use super::message::{boot, command, span};
@@ -505,7 +506,10 @@ impl World {
             if let Err(rejection) = self.node(host)?.admit(guest) {
                 let line = format!("{host:?} turns {:?} away: {rejection}", guest.id);
                 self.tell(Weight::News, line);
-                return Ok(());
+                // Its process ends, and the verdict stays on its disk.
+                let disk = &mut self.member_mut(guest.id)?.disk.durable;
+                disk.quarantined = Some(rejection.to_string());
+                return crash(self, guest.id, false, None);
             }
         }
         self.network.link(a, b);
