@@ -8,7 +8,7 @@ use remember::state::{RestoreError, View};
 use remember::storage::{
     DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshot, Snapshots, Wal,
 };
-use remember::storage::{Disk as _, WalConfig};
+use remember::storage::{Disk as _, WalConfig, quarantine};
 
 use super::image::Image;
 use super::rng::Rng;
@@ -17,7 +17,8 @@ use super::sim_disk::{Fault, SimDisk, SimFile};
 /// A data directory, and what a running process has open of it.
 pub(crate) struct Disk {
     id: NodeId,
-    fresh: Incarnation,
+    /// What each start is given to tell it from a start of a copy of this disk.
+    random: Rng,
     is_member: bool,
     config: WalConfig,
     files: SimDisk,
@@ -44,7 +45,7 @@ impl Disk {
     pub(crate) fn new(id: NodeId, rng: &mut Rng) -> Self {
         Self {
             id,
-            fresh: Incarnation(rng.number()),
+            random: rng.fork(),
             is_member: false,
             config: WalConfig {
                 segment_bytes: rng.pick(&[16 << 10, 32 << 10, 128 << 10]),
@@ -55,11 +56,6 @@ impl Disk {
         }
     }
 
-    /// Which disk this is.
-    pub(crate) fn incarnation(&self) -> Incarnation {
-        self.fresh
-    }
-
     /// Whether it belongs to a cluster.
     pub(crate) fn is_member(&self) -> bool {
         self.is_member
@@ -67,7 +63,11 @@ impl Disk {
 
     /// Starts, and recovers if there is anything to recover.
     pub(crate) fn start(&mut self) -> Result<Found, Error> {
-        let directory = DataDir::open(self.files.clone(), self.id, self.fresh)?;
+        let directory = DataDir::open(
+            self.files.clone(),
+            self.id,
+            Incarnation(self.random.number()),
+        )?;
         let identity = directory.identity().clone();
         if identity.membership.is_some() {
             return self.recover(directory);
@@ -211,8 +211,14 @@ impl Disk {
             files: self.files.fork(rng.number()),
             founding: None,
             open: None,
+            random: rng.fork(),
             ..*self
         }
+    }
+
+    /// Marks the disk: it never starts again (R15).
+    pub(crate) fn quarantine(&self, sentence: &str) -> Result<(), Error> {
+        quarantine(&self.files, sentence)
     }
 
     /// Lets the next call of some kind fail.

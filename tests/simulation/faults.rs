@@ -406,13 +406,13 @@ impl World {
     fn restore(&mut self, id: NodeId) {
         let others = self.whole().into_iter().filter(|other| *other != id);
         let known = others
-            .map(|other| self.oracle.remembered_boot(other, id))
+            .map(|other| self.oracle.remembered_boot(other, id).count())
             .min();
         let old = self
             .machine(id)
             .copy
             .as_ref()
-            .map(|(_, boot)| Boot(boot.0 + 2));
+            .map(|(_, boot)| boot.count() + 1);
         if old.is_none() || old > known || !self.may_spare(id) || self.machine(id).gone.is_some() {
             self.copy_disk(id);
             return;

@@ -26,10 +26,6 @@ impl World {
             Ok(found) => found,
             Err(error) => return self.start_failed(id, &error),
         };
-        if self.machine(id).gone == Some(Gone::OldCopy) {
-            // It is turned away once and for all: its shell ends, and is not started again.
-            self.machine_mut(id).gone = Some(Gone::Refused);
-        }
         self.lives += 1;
         let life = Life(self.lives);
         tell!(
@@ -210,6 +206,23 @@ impl World {
             self.count(Counted::Founded);
         }
         self.start_member(id, life, found);
+    }
+
+    /// A peer has turned this node away: its disk is marked, and it ends (R15).
+    pub(crate) fn ends_turned_away(&mut self, id: NodeId, sentence: &str) {
+        tell!(self, "{id:?} is turned away: {sentence}");
+        let machine = self.machine_mut(id);
+        assert_eq!(
+            machine.gone,
+            Some(Gone::OldCopy),
+            "{id:?} is turned away: {sentence}"
+        );
+        if let Err(error) = machine.disk.quarantine(sentence) {
+            self.storage_failed(id, &error);
+            return;
+        }
+        self.stop(id, false);
+        self.restart_later(id);
     }
 
     /// A process ends; with the power, or alone.

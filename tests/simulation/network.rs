@@ -226,7 +226,8 @@ impl World {
         if let Err(rejection) = member.node.admit(hello) {
             tell!(self, "{to:?} turns {from:?} away: {rejection}");
             self.turned_away(from, &rejection);
-            self.dial_in_vain(from, life, to);
+            let deed = Deed::TurnedAway(rejection.to_string());
+            self.after(back, Event::Process(from, life, deed));
             return;
         }
         let answer = member.node.hello();
@@ -256,7 +257,7 @@ impl World {
 
     fn turned_away(&mut self, id: NodeId, rejection: &Rejection) {
         self.count(Counted::Turned);
-        if self.machine(id).gone == Some(Gone::Refused) {
+        if self.machine(id).gone == Some(Gone::OldCopy) {
             self.count(Counted::OldCopies);
         }
         self.oracle.turned_away(id, rejection);

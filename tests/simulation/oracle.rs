@@ -45,14 +45,23 @@ struct Witness {
     term: Term,
     commit: Index,
     running: bool,
-    /// A membership is on its disk, so it must come back as a voter.
+    /// Whether its disk is not what it was.
     lost: bool,
+    /// What its lost disk held: it may still be counted on the word that was given then.
+    forgotten: Image,
 }
 
 #[derive(Clone, Copy)]
 struct Committed {
     term: Term,
     digest: u64,
+}
+
+impl Witness {
+    /// Whether an entry is on the platter, or was when that platter was last there.
+    fn holds(&self, position: Position) -> bool {
+        self.durable.covers(position) || self.forgotten.covers(position)
+    }
 }
 
 impl Oracle {
@@ -131,7 +140,9 @@ impl Oracle {
 
     /// From here on the node's disk is not what it was.
     pub(crate) fn loses_disk(&mut self, id: NodeId) {
-        self.witness(id).lost = true;
+        let witness = self.witness(id);
+        witness.lost = true;
+        witness.forgotten = std::mem::take(&mut witness.durable);
     }
 
     /// What recovery brings back is everything durable, and then some of what was written; says
@@ -177,6 +188,7 @@ impl Oracle {
             commit: image.base.index,
             running: true,
             lost: witness.lost,
+            forgotten: std::mem::take(&mut witness.forgotten),
         };
     }
 
@@ -346,7 +358,7 @@ impl Oracle {
         let holders = self
             .witnesses
             .values()
-            .filter(|other| other.durable.covers(position));
+            .filter(|other| other.holds(position));
         let (holders, all) = (holders.count(), self.witnesses.len());
         assert!(
             holders > all / 2,

@@ -231,6 +231,11 @@ impl World {
             machine.disk.kill();
             self.count(Counted::IoErrors);
             self.restart_later(id);
+        } else if matches!(error, Error::Quarantined { .. }) {
+            assert_eq!(machine.gone, Some(Gone::OldCopy), "{id:?}: {error}");
+            machine.disk.kill();
+            machine.gone = Some(Gone::Refused);
+            self.count(Counted::Quarantined);
         } else {
             assert!(
                 machine.rotted,

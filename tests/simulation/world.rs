@@ -118,6 +118,8 @@ pub(crate) enum Deed {
     Told { about: NodeId, report: Report },
     /// Makes its membership durable.
     Adopted(Membership),
+    /// Is turned away by a peer, with a sentence.
+    TurnedAway(String),
     /// The power fails under it.
     LosePower,
 }
@@ -344,6 +346,7 @@ impl World {
             Deed::Ask => self.ask(id),
             Deed::Told { about, report } => self.told(id, about, report),
             Deed::Adopted(membership) => self.adopted(id, membership),
+            Deed::TurnedAway(sentence) => self.ends_turned_away(id, &sentence),
             Deed::LosePower => self.lose_power_now(id),
         }
     }
@@ -366,19 +369,18 @@ impl World {
 
     /// Gives every disk the same membership, as if the cluster had been founded before.
     fn bestow_membership(&mut self) {
-        let voters = self
-            .machines
-            .iter()
-            .map(|machine| (machine.id, machine.disk.incarnation()));
-        let voters = voters.collect();
         let cluster = ClusterId(self.rng.number());
-        let membership = Membership { cluster, voters };
+        let voters = self.machines.iter_mut().map(|machine| {
+            let found = machine.disk.start().expect("nothing goes wrong yet");
+            (machine.id, found.incarnation)
+        });
+        let membership = Membership {
+            cluster,
+            voters: voters.collect(),
+        };
         for machine in &mut self.machines {
-            machine.disk.start().expect("nothing goes wrong yet");
-            machine
-                .disk
-                .adopt(membership.clone())
-                .expect("nothing goes wrong yet");
+            let adopted = machine.disk.adopt(membership.clone());
+            adopted.expect("nothing goes wrong yet");
             machine.disk.kill();
         }
     }
