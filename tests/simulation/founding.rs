@@ -222,6 +222,7 @@ impl World {
             return;
         }
         self.stop(id, false);
+        self.machine_mut(id).gone = Some(Gone::OldCopy);
         self.restart_later(id);
     }
 
@@ -229,6 +230,7 @@ impl World {
     pub(crate) fn stop(&mut self, id: NodeId, power: bool) {
         let machine = self.machine_mut(id);
         machine.disk.stop_changes();
+        machine.give_up_old_copy();
         let process = machine.process.take();
         let running = process.is_some();
         match process.map(|process| process.stage) {

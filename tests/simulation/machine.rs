@@ -161,6 +161,14 @@ impl Requests {
 }
 
 impl Machine {
+    /// An old copy has one chance to meet its peers: each start makes it look newer, so one that
+    /// is started again and again without meeting anybody could pass for new in the end.
+    pub(crate) fn give_up_old_copy(&mut self) {
+        if self.gone == Some(Gone::OldCopy) {
+            self.gone = Some(Gone::Refused);
+        }
+    }
+
     /// The life of the running process.
     pub(crate) fn life(&self) -> Option<Life> {
         self.process.as_ref().map(|process| process.life)
