@@ -17,9 +17,9 @@
 //! stream; [`Introduction`] is what a node says of itself, and [`Verdict`] what it is told in
 //! return; [`Dialer`] and [`Acceptor`] are the two sides of the handshake, and [`Inbound`] the link
 //! behind it; [`Packet`] is what a frame carries; [`Transfer`] follows an incoming snapshot. `body`
-//! holds the encoded twins of those values; `message` turns messages into their twins and back, `check` says what makes a message well
-//! formed. Whatever [`Inbound::packet`] returns has passed that check, so the consensus core
-//! relies on it.
+//! holds the encoded twins of those values; `message` turns messages into their twins and back,
+//! `check` says what makes a message well formed. Whatever [`Inbound::packet`] returns has passed
+//! that check, so the consensus core relies on it.
 //!
 //! Versions: preamble, Introduction and Verdict are the same in every wire version. Bodies are
 //! protobuf, and a field that a reader does not know is skipped, so fields may be added without a

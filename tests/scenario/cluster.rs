@@ -21,7 +21,7 @@ use super::world::{Member, Process, Voice, World};
 /// - `found n1`: a node with a fresh disk asks all it can reach and decides (R13)
 /// - `crash n1 [silently] [keeps=w3]`: kill -9; `silently` takes the machine's power too; writes
 ///   that are not durable are lost, but for those up to `keeps`
-/// - `restart n1 [unlinked]`: start again from the disk, unless it was turned away, and dial everybody
+/// - `restart n1 [unlinked]`: start again from the disk, unless it was turned away, and dial all
 /// - `pause n1`, `resume n1`: SIGSTOP and SIGCONT
 /// - `wipe n1`: a crashed node gets an empty disk
 /// - `backup n1`, `restore-backup n1`: copy the disk, and put the copy back into a crashed node

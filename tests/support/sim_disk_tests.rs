@@ -113,6 +113,9 @@ fn room_ends_at_the_capacity() {
     assert!(file.read_at(&mut [0], 0).is_err());
     disk.fail_next(Fault::SyncDir);
     assert!(disk.sync_dir().is_err());
+    disk.fail_next(Fault::Write);
+    disk.forget_faults();
+    file.write_at(&[3; 8], 0).unwrap();
 }
 
 #[test]
