@@ -1,4 +1,5 @@
-#![cfg(all(test, feature = "full"))]
+#![cfg(test)]
+#![cfg(feature = "full")]
 //! Three whole nodes with their HTTP surfaces, over real sockets: what one is told, the others
 //! know, and a node that is cut off does not pretend.
 
