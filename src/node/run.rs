@@ -98,10 +98,19 @@ impl Running {
 
     /// Waits for the end.
     pub async fn ended(self) -> Result<(), NodeError> {
-        match self.task.await {
-            Ok(ended) => ended,
-            Err(error) => Err(io::Error::other(error).into()),
-        }
+        self.until(std::future::pending()).await
+    }
+
+    /// Waits for the end, and asks for it as [`Running::stop`] does once `signal` is there.
+    pub async fn until(mut self, signal: impl Future<Output = ()>) -> Result<(), NodeError> {
+        let ended = tokio::select! {
+            ended = &mut self.task => ended,
+            () = signal => {
+                self.stop();
+                self.task.await
+            }
+        };
+        ended.unwrap_or_else(|error| Err(io::Error::other(error).into()))
     }
 }
 
