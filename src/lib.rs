@@ -13,6 +13,8 @@
 //!
 //! These four build with `--no-default-features`: no runtime, no Kubernetes, no clock.
 
+#[cfg(feature = "full")]
+pub mod cli;
 pub mod consensus;
 #[cfg(feature = "full")]
 pub mod node;

@@ -1,3 +1,7 @@
-//! The `remember` binary: parse, dispatch, exit code.
+//! The `remember` binary: everything is in the library's `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    remember::cli::run()
+}

@@ -1,0 +1,115 @@
+//! The command line: parse, dispatch, print, exit code. One file a command.
+//!
+//! ```text
+//!   run --> node                      this process becomes a node
+//!       --> local                     several nodes as child processes, and a live table
+//!       --> status, transfer, kv      clients: `client` --> HTTP --> any node
+//!       --> completion, version
+//! ```
+//!
+//! The result goes to stdout and everything else to stderr, so that a command can stand in a pipe.
+//! What a command returns as its exit code is in [`exit`]. Nothing that a user of the library
+//! would miss is here.
+
+mod client;
+mod completion;
+mod endpoint;
+mod environment;
+mod events;
+mod exit;
+mod kv;
+mod kv_watch;
+mod local;
+mod log;
+mod members;
+mod node;
+mod print_config;
+mod status;
+mod table;
+mod terminal;
+mod transfer;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use exit::Exit;
+use terminal::Terminal;
+
+/// One leader for any replicated application: elected in milliseconds, fenced by a token.
+#[derive(Parser, Debug)]
+#[command(name = "remember", version, max_term_width = 100, after_help = exit::HELP)]
+#[command(disable_help_subcommand = true)]
+struct Cli {
+    /// When to colour what is printed; `auto`: on a terminal, unless `NO_COLOR` is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    color: clap::ColorChoice,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Node(Box<node::Node>),
+    Local(local::Local),
+    Status(status::Status),
+    Transfer(transfer::Transfer),
+    #[command(subcommand)]
+    Kv(kv::Kv),
+    Completion(completion::Completion),
+    /// Prints the version
+    Version,
+}
+
+/// Runs the command line of this process, from its arguments to its exit code.
+pub fn run() -> ExitCode {
+    let outcome = match Cli::command().try_get_matches() {
+        Ok(matches) => dispatch(&matches),
+        Err(error) => usage(&error),
+    };
+    outcome.unwrap_or_else(|error| exit::told(&error)).into()
+}
+
+fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let cli = match Cli::from_arg_matches(matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let terminal = Terminal::new(cli.color);
+    let exit = match cli.command {
+        Command::Node(node) => {
+            let given = matches.subcommand_matches("node");
+            node.run(given.unwrap_or(matches), terminal)
+        }
+        Command::Local(local) => local.run(terminal),
+        Command::Status(status) => status.run(terminal),
+        Command::Transfer(transfer) => transfer.run(),
+        Command::Kv(kv) => kv.run(),
+        Command::Completion(completion) => completion.run(&mut Cli::command()),
+        Command::Version => version(),
+    }?;
+    std::io::stdout().flush()?;
+    Ok(exit)
+}
+
+/// Prints what clap has to say: help to stdout, or what is wrong to stderr.
+fn usage(error: &clap::Error) -> anyhow::Result<Exit> {
+    error.print()?;
+    Ok(if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    })
+}
+
+fn version() -> anyhow::Result<Exit> {
+    writeln!(std::io::stdout(), "remember {}", env!("CARGO_PKG_VERSION"))?;
+    Ok(Exit::Done)
+}

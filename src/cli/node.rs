@@ -1,0 +1,279 @@
+//! `remember node`: this process becomes one node of a cluster, until it is told to end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{ArgMatches, Args as _};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+use tracing_subscriber::EnvFilter;
+
+use super::exit::{Exit, Failed};
+use super::log::{Format, Log};
+use super::members::{Members, address};
+use super::terminal::Terminal;
+use super::{environment, print_config};
+use crate::consensus::{Config, NodeId};
+use crate::node::{Settings, start};
+use crate::server::{Limits, Plain, Server};
+use crate::storage::WalConfig;
+use crate::wire::Address;
+
+/// How long requests that have begun may take to end, once the node has ended.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs one node of a cluster in this process.
+///
+/// Every flag can be given as the variable that stands beside it.
+///
+/// SIGTERM and SIGINT end the node in order: a leader hands over first. A second one ends it at
+/// once. A variable that begins with REMEMBER_ and that nothing reads is refused.
+#[derive(clap::Args, Debug)]
+#[command(after_help = super::exit::HELP)]
+pub(super) struct Node {
+    /// This node's id, from 1
+    #[arg(long, env = "REMEMBER_ID", value_name = "N", hide_env_values = true)]
+    id: u64,
+    /// Every node of the cluster, this one among them: its id, where peers reach it, where clients
+    /// do
+    #[arg(long, env = "REMEMBER_MEMBERS", hide_env_values = true)]
+    #[arg(value_name = "1=HOST:PORT/HOST:PORT,2=...")]
+    members: Members,
+    /// The directory that is this node's alone; made if it is not there
+    #[arg(
+        long,
+        env = "REMEMBER_DATA_DIR",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    data_dir: PathBuf,
+    /// Where to listen for peers; this node's own address in the list of members if not said
+    #[arg(
+        long,
+        env = "REMEMBER_LISTEN_PEER",
+        value_name = "HOST:PORT",
+        hide_env_values = true
+    )]
+    #[arg(value_parser = address)]
+    listen_peer: Option<Address>,
+    /// Where to listen for clients; this node's own address in the list of members if not said
+    #[arg(
+        long,
+        env = "REMEMBER_LISTEN_API",
+        value_name = "HOST:PORT",
+        hide_env_values = true
+    )]
+    #[arg(value_parser = address)]
+    listen_api: Option<Address>,
+    /// Where to answer questions of health, and metrics
+    #[arg(
+        long,
+        env = "REMEMBER_LISTEN_ADMIN",
+        value_name = "HOST:PORT",
+        hide_env_values = true
+    )]
+    #[arg(value_parser = address, default_value = "127.0.0.1:7402")]
+    listen_admin: Address,
+    /// Let peers and clients speak without TLS beyond this machine: whoever reaches the ports can
+    /// then read and write everything
+    #[arg(long, env = "REMEMBER_ALLOW_PLAIN", hide_env_values = true)]
+    allow_plain: bool,
+    /// How often a leader beats, in milliseconds
+    #[arg(
+        long,
+        env = "REMEMBER_HEARTBEAT_MS",
+        value_name = "MS",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = milliseconds(Config::default().heartbeat))]
+    heartbeat_ms: u64,
+    /// How long a leader may be silent, in milliseconds: at least three heartbeats
+    #[arg(
+        long,
+        env = "REMEMBER_ELECTION_TIMEOUT_MS",
+        value_name = "MS",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = milliseconds(Config::default().election_timeout))]
+    election_timeout_ms: u64,
+    /// How long a client's request may take, in milliseconds
+    #[arg(
+        long,
+        env = "REMEMBER_REQUEST_TIMEOUT_MS",
+        value_name = "MS",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    request_timeout_ms: u64,
+    /// How long the log may grow behind a snapshot until the next one is taken, in bytes
+    #[arg(
+        long,
+        env = "REMEMBER_SNAPSHOT_LOG_BYTES",
+        value_name = "N",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = 16 << 20)]
+    snapshot_log_bytes: usize,
+    /// The length of one file of the log, in bytes: a multiple of 512, from 16 KiB to 1 GiB
+    #[arg(
+        long,
+        env = "REMEMBER_SEGMENT_BYTES",
+        value_name = "N",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = WalConfig::default().segment_bytes)]
+    segment_bytes: u64,
+    /// What to log: a level, or levels by module
+    #[arg(
+        long,
+        env = "REMEMBER_LOG",
+        value_name = "FILTER",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "info", value_parser = log_filter)]
+    log: String,
+    /// How the log looks
+    #[arg(
+        long,
+        env = "REMEMBER_LOG_FORMAT",
+        value_name = "FORMAT",
+        hide_env_values = true
+    )]
+    #[arg(value_enum, default_value = "text")]
+    log_format: Format,
+    /// Print every setting with where it comes from, and end
+    #[arg(long)]
+    print_config: bool,
+    /// End when the process with this id ends: who starts nodes leaves none behind
+    #[arg(long, hide = true, value_name = "PID")]
+    parent_pid: Option<i32>,
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; it is like info, or like remember::node=debug"
+        )),
+    }
+}
+
+impl Node {
+    pub(super) fn run(self, matches: &ArgMatches, terminal: Terminal) -> anyhow::Result<Exit> {
+        environment::check()?;
+        let settings = self.settings()?;
+        if self.print_config {
+            let command = Self::augment_args(clap::Command::new("node"));
+            print_config::print(&command, matches)?;
+            return Ok(Exit::Done);
+        }
+        if let Some(parent) = self.parent_pid {
+            die_with(parent)?;
+        }
+        let log = Log::start(&self.log, self.log_format, terminal.colours_log)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let ended = runtime.block_on(LocalSet::new().run_until(self.serve(settings)));
+        // Not by way of stderr itself: whoever should read it may not.
+        if let Err(error) = &ended {
+            log.say(&format!("error: {error:#}"));
+        }
+        log.flush();
+        Ok(ended.map_or(Exit::Failed, |()| Exit::Done))
+    }
+
+    fn settings(&self) -> Result<Settings, Failed> {
+        let members = self.members.0.clone();
+        let mut settings = Settings::new(NodeId(self.id), members, &self.data_dir);
+        settings.engine.heartbeat = Duration::from_millis(self.heartbeat_ms);
+        settings.engine.election_timeout = Duration::from_millis(self.election_timeout_ms);
+        settings.request_timeout = Duration::from_millis(self.request_timeout_ms);
+        settings.snapshot_log_bytes = self.snapshot_log_bytes;
+        settings.wal.segment_bytes = self.segment_bytes;
+        let checked = settings.check();
+        checked.map_err(|error| Exit::Usage.because(error.to_string()))?;
+        Ok(settings)
+    }
+
+    async fn serve(&self, settings: Settings) -> anyhow::Result<()> {
+        let own = &settings.members[&settings.id];
+        let peer = self.listen_peer.as_ref().unwrap_or(&own.peer);
+        let api = self.listen_api.as_ref().unwrap_or(&own.api);
+        let (peer, api, admin) = (
+            listen("peers", peer, self.allow_plain).await?,
+            listen("clients", api, self.allow_plain).await?,
+            // It shows nothing secret, and nothing there acts.
+            listen("health and metrics", &self.listen_admin, true).await?,
+        );
+        let signals = signals()?;
+        let node = start(settings, peer)?;
+        let server = Server::new(node.handle.clone(), Limits::default());
+        server.listen_api(api, Plain);
+        server.listen_admin(admin, Plain);
+        let ended = tokio::select! {
+            ended = node.until(came(signals.clone(), 1)) => ended,
+            () = came(signals, 2) => return Ok(()),
+        };
+        server.shut_down(GRACE).await;
+        Ok(ended?)
+    }
+}
+
+async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind((at.host.as_str(), at.port)).await;
+    let listener = listener.with_context(|| format!("cannot listen for {whom} at {at}"))?;
+    let bound: SocketAddr = listener.local_addr()?;
+    if !plain && !bound.ip().to_canonical().is_loopback() {
+        let sentence = format!(
+            "{at} can be reached from other machines, and what {whom} say there would be plain to \
+             all; listen on a loopback address, or add --allow-plain"
+        );
+        return Err(Exit::Usage.because(sentence).into());
+    }
+    tracing::info!(at = %bound, "listening for {whom}");
+    Ok(listener)
+}
+
+/// Counts the signals that ask this process to end.
+fn signals() -> std::io::Result<watch::Receiver<usize>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (count, counted) = watch::channel(0);
+    spawn_local(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+            }
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    Ok(counted)
+}
+
+async fn came(mut signals: watch::Receiver<usize>, count: usize) {
+    if signals.wait_for(|came| *came >= count).await.is_err() {
+        // Nobody counts any more, so none will come.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Has the kernel end this process when its parent ends, however that ends.
+fn die_with(parent: i32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before the kernel was told.
+    if getppid().map(Pid::as_raw_pid) == Some(parent) {
+        return Ok(());
+    }
+    anyhow::bail!("process {parent}, which should be this one's parent, is gone")
+}
