@@ -64,6 +64,11 @@ pub(super) fn told(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     say(&format!("error: {error:#}"));
+    of(error)
+}
+
+/// The exit code of an error.
+pub(super) fn of(error: &anyhow::Error) -> Exit {
     let failed = error.chain().find_map(|cause| cause.downcast_ref());
     failed.map_or(Exit::Failed, |failed: &Failed| failed.exit)
 }

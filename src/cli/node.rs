@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tracing_subscriber::EnvFilter;
 
-use super::exit::{Exit, Failed};
+use super::exit::{self, Exit, Failed};
 use super::log::{Format, Log};
 use super::members::{Members, address};
 use super::terminal::Terminal;
@@ -189,7 +189,7 @@ impl Node {
             log.say(&format!("error: {error:#}"));
         }
         log.flush();
-        Ok(ended.map_or(Exit::Failed, |()| Exit::Done))
+        Ok(ended.map_or_else(|error| exit::of(&error), |()| Exit::Done))
     }
 
     fn settings(&self) -> Result<Settings, Failed> {

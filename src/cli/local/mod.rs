@@ -160,7 +160,7 @@ impl Local {
         let api = |node: u8| self.ports(node)[0];
         let (first, last) = (api(1), api(self.nodes));
         say(&format!(
-            "{} nodes, data and logs in {}; Ctrl-C ends them all. Try:\n\
+            "{} node(s), data and logs in {}; Ctrl-C ends them all. Try:\n\
              \x20 curl 127.0.0.1:{first}/v1/cluster\n\
              \x20 curl -X PUT 127.0.0.1:{first}/v1/kv/colour -d blue\n\
              \x20 curl 127.0.0.1:{last}/v1/kv/colour\n\

@@ -1,0 +1,336 @@
+#![cfg(test)]
+//! `remember local` for real: processes, ports, kills, and nothing left behind.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remember::state::ClusterInfo;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Only what hangs takes this long.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// A cluster under test, with a directory that nothing may be left in.
+struct Local {
+    process: Child,
+    lines: Receiver<String>,
+    /// All lines that came so far.
+    heard: Vec<String>,
+    base: u16,
+    nodes: u16,
+    scratch: PathBuf,
+}
+
+impl Local {
+    fn start(nodes: u16, arguments: &[&str]) -> Self {
+        let base = free_base(nodes);
+        let scratch = scratch(base);
+        let mut process = command(&scratch, base)
+            .args(["--nodes", &nodes.to_string()])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            process,
+            lines,
+            heard: Vec::new(),
+            base,
+            nodes,
+            scratch,
+        }
+    }
+
+    /// Waits for a line that is not told before line number `from`, and returns it.
+    fn line(&mut self, from: usize, wanted: impl Fn(&str) -> bool) -> String {
+        let until = Instant::now() + HANGS;
+        let mut next = from;
+        loop {
+            while let Some(line) = self.heard.get(next) {
+                if wanted(line) {
+                    return line.clone();
+                }
+                next += 1;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.heard.push(line),
+                Err(_) => panic!("it never came; what came is: {:#?}", self.heard),
+            }
+        }
+    }
+
+    /// The process of a node, as it was last started.
+    fn pid(&mut self, node: u64, from: usize) -> Pid {
+        let start = format!("node {node} runs as process ");
+        let line = self.line(from, |line| line.starts_with(&start));
+        Pid::from_raw(line[start.len()..].parse().unwrap()).unwrap()
+    }
+
+    fn pids(&mut self) -> Vec<Pid> {
+        (1..=u64::from(self.nodes))
+            .map(|node| self.pid(node, 0))
+            .collect()
+    }
+
+    fn ask(&self, node: u64, request: &str, body: &str) -> Option<(u16, String)> {
+        ask(self.base + u16::try_from(node).unwrap(), request, body)
+    }
+
+    /// Waits until every node tells of one leader with a term above `above`.
+    fn agreed(&self, above: u64) -> ClusterInfo {
+        let until = Instant::now() + HANGS;
+        loop {
+            let seen: Vec<ClusterInfo> = (1..=u64::from(self.nodes))
+                .filter_map(|node| self.ask(node, "GET /v1/cluster", ""))
+                .map(|(_, document)| serde_json::from_str(&document).unwrap())
+                .collect();
+            let all = seen.len() == usize::from(self.nodes);
+            if let Some(first) = seen.first()
+                && all
+                && first.term > above
+                && first.leader.is_some()
+                && seen.iter().all(|other| {
+                    other.leader == first.leader
+                        && other.term == first.term
+                        && other.alive_followers.len() == seen.len()
+                })
+            {
+                return first.clone();
+            }
+            assert!(Instant::now() < until, "no agreement: {seen:#?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    /// Waits for the end, and returns the exit code.
+    fn ended(&mut self) -> Option<i32> {
+        let until = Instant::now() + HANGS;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until none of the processes and ports is left.
+    fn demand_nothing_runs(&self, pids: &[Pid]) {
+        let until = Instant::now() + HANGS;
+        while pids.iter().any(|pid| runs(*pid)) || !is_free(self.base, self.nodes) {
+            assert!(Instant::now() < until, "something is left of {pids:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn left(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.scratch).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing either: the nodes die with their parent.
+        drop(self.process.kill());
+        drop(self.process.wait());
+        drop(std::fs::remove_dir_all(&self.scratch));
+    }
+}
+
+fn command(scratch: &Path, base: u16) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_remember"));
+    command
+        .env_clear()
+        .env("TMPDIR", scratch)
+        .args(["local", "--base-port", &base.to_string()])
+        .stdin(Stdio::null());
+    command
+}
+
+fn scratch(base: u16) -> PathBuf {
+    let name = format!("remember-local-test-{}-{base}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Whether all ports of a cluster are free.
+fn is_free(base: u16, nodes: u16) -> bool {
+    let ports = (1..=nodes).flat_map(|node| [0, 100, 200].map(|apart| base + apart + node));
+    ports
+        .into_iter()
+        .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+}
+
+/// Ports below those that the kernel gives to clients. A block of 300 has room for five clusters,
+/// whose hundreds do not meet.
+fn free_base(nodes: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 60).unwrap() * 5;
+    loop {
+        let slot = (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 300;
+        let base = 12_000 + slot / 5 * 300 + slot % 5 * 20;
+        if is_free(base, nodes) {
+            return base;
+        }
+    }
+}
+
+fn runs(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // A zombie that waits for whoever adopted it runs no more.
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn ask(port: u16, request: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_read_timeout(Some(HANGS)).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nhost: it\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n\
+         {body}"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let code = head.split(' ').nth(1)?.parse().ok()?;
+    Some((code, body.to_owned()))
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_comes_back_and_nothing_is_left() {
+    let mut local = Local::start(3, &[]);
+    let mut pids = local.pids();
+    let first = local.agreed(0);
+    let leader = first.leader.clone().unwrap().id;
+
+    assert_eq!(local.ask(1, "PUT /v1/kv/colour", "blue").unwrap().0, 201);
+    assert_eq!(
+        local.ask(3, "GET /v1/kv/colour", ""),
+        Some((200, "blue".to_owned()))
+    );
+
+    let before = local.heard.len();
+    kill_process(local.pid(leader, 0), Signal::KILL).unwrap();
+    let killed = format!("node {leader} was killed");
+    local.line(before, |line| line.starts_with(&killed));
+    let behind = format!(" ms after node {leader} was killed");
+    local.line(before, |line| line.ends_with(&behind));
+    pids.push(local.pid(leader, before));
+    let second = local.agreed(first.term);
+    assert_ne!(second.leader.clone().unwrap().id, leader);
+    assert_eq!(
+        local.ask(leader, "GET /v1/kv/colour", ""),
+        Some((200, "blue".to_owned()))
+    );
+
+    assert!(
+        !local.left().is_empty(),
+        "the data is where it may be looked for"
+    );
+    local.signal(Signal::INT);
+    assert_eq!(local.ended(), Some(0));
+    local.demand_nothing_runs(&pids);
+    assert_eq!(local.left(), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn no_node_outlives_the_one_that_started_it() {
+    let mut local = Local::start(2, &[]);
+    let pids = local.pids();
+    local.agreed(0);
+    local.signal(Signal::KILL);
+    assert_eq!(local.ended(), None);
+    local.demand_nothing_runs(&pids);
+}
+
+#[test]
+fn what_is_to_stay_stays_and_is_found_again() {
+    let named = scratch(1);
+    let data = named.join("data");
+    let arguments = ["--data-dir", data.to_str().unwrap()];
+    {
+        let mut local = Local::start(1, &arguments);
+        local.agreed(0);
+        assert_eq!(local.ask(1, "PUT /v1/kv/a", "1").unwrap().0, 201);
+        local.signal(Signal::TERM);
+        assert_eq!(local.ended(), Some(0));
+    }
+    let mut local = Local::start(1, &arguments);
+    local.agreed(0);
+    assert_eq!(
+        local.ask(1, "GET /v1/kv/a", ""),
+        Some((200, "1".to_owned()))
+    );
+    local.signal(Signal::HUP);
+    assert_eq!(local.ended(), Some(0));
+    assert!(data.join("node-1").is_dir());
+    std::fs::remove_dir_all(named).unwrap();
+}
+
+#[test]
+fn a_node_that_is_not_to_come_back_stays_away_and_a_fresh_directory_can_be_kept() {
+    let mut local = Local::start(3, &["--no-restart", "--keep"]);
+    let pids = local.pids();
+    let first = local.agreed(0);
+    let leader = first.leader.unwrap().id;
+    let before = local.heard.len();
+    kill_process(local.pid(leader, 0), Signal::KILL).unwrap();
+    local.line(before, |line| line == format!("node {leader} was killed"));
+    let behind = format!(" ms after node {leader} was killed");
+    local.line(before, |line| line.ends_with(&behind));
+    local.signal(Signal::INT);
+    assert_eq!(local.ended(), Some(0));
+    local.demand_nothing_runs(&pids);
+    let starts = local
+        .heard
+        .iter()
+        .filter(|line| line.contains(" runs as process "));
+    assert_eq!(starts.count(), 3);
+    assert_eq!(local.left().len(), 1);
+}
+
+#[test]
+fn nothing_is_started_if_a_port_is_taken() {
+    let base = free_base(3);
+    let scratch = scratch(base);
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base + 102)).unwrap();
+    let output = command(&scratch, base)
+        .args(["--nodes", "3"])
+        .output()
+        .unwrap();
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let port = taken.local_addr().unwrap().port();
+    assert!(
+        sentence.contains(&format!("port {port} on 127.0.0.1")),
+        "{sentence}"
+    );
+    assert!(output.stdout.is_empty());
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+    std::fs::remove_dir_all(scratch).unwrap();
+}
