@@ -251,7 +251,8 @@ impl World {
 
 /// Whether the file system failed, and nothing is known to be damaged.
 fn is_io(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() != ErrorKind::InvalidData)
+    is_full(error)
+        || matches!(error, Error::Io { source, .. } if source.kind() != ErrorKind::InvalidData)
 }
 
 /// Whether there was no room.
