@@ -1,13 +1,18 @@
-#![cfg(test)]
 //! The command line from outside: what it prints, and how it ends.
 
+#![cfg(test)]
+
+use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const MEMBERS: &str = "1=127.0.0.1:18101/127.0.0.1:18001";
@@ -113,7 +118,7 @@ fn help_is_as_it_was_agreed() {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(0), "{page:?}");
         assert!(output.stderr.is_empty());
-        transcript.push_str(&format!("$ remember {}\n", arguments.join(" ")));
+        writeln!(transcript, "$ remember {}", arguments.join(" ")).unwrap();
         for line in text(&output.stdout).lines() {
             transcript.push_str(line.trim_end());
             transcript.push('\n');
@@ -350,6 +355,46 @@ fn a_read_goes_on_to_the_next_node_and_a_write_only_if_nothing_was_written() {
     demand(&output, 6, "may or may not be done");
     assert_eq!(node.requests(), ["GET /v1/kv/a HTTP/1.1"]);
     assert_eq!(lossy.requests().len(), 2);
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn a_node_whose_log_nobody_reads_goes_on_and_ends_when_it_is_asked_to() {
+    let (_reader, writer) = io::pipe().unwrap();
+    // Full to the last byte before the node says its first word.
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while (&writer).write(&[b'.'; 1024]).is_ok() {}
+    while (&writer).write(b".").is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+
+    let directory = std::env::temp_dir().join(format!("remember-mute-{}", std::process::id()));
+    let (peer, api, admin) = (free_port(), free_port(), free_port());
+    let at = format!("127.0.0.1:{api}");
+    let mut node = remember(&["node", "--id", "1", "--log", "debug"])
+        .args(["--members", &format!("1=127.0.0.1:{peer}/{at}")])
+        .args(["--listen-admin", &format!("127.0.0.1:{admin}")])
+        .arg("--data-dir")
+        .arg(&directory)
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    // It is being started; a bound that only a hang reaches.
+    let until = Instant::now() + Duration::from_mins(1);
+    while !run(&["kv", "put", "a", "1", "--endpoint", &at])
+        .status
+        .success()
+    {
+        assert!(Instant::now() < until, "the node waits for its reader");
+    }
+    demand(&run(&["kv", "get", "a", "--endpoint", &at]), 0, "1");
+    kill_process(Pid::from_child(&node), Signal::TERM).unwrap();
+    assert_eq!(node.wait().unwrap().code(), Some(0));
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 const CLUSTER: &str = concat!(

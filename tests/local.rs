@@ -1,5 +1,6 @@
-#![cfg(test)]
 //! `remember local` for real: processes, ports, kills, and nothing left behind.
+
+#![cfg(test)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -14,7 +15,7 @@ use remember::state::ClusterInfo;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Only what hangs takes this long.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_mins(1);
 
 /// A cluster under test, with a directory that nothing may be left in.
 struct Local {
@@ -71,7 +72,7 @@ impl Local {
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.heard.push(line),
-                Err(_) => panic!("it never came; what came is: {:#?}", self.heard),
+                Err(error) => panic!("{error}; what came is: {:#?}", self.heard),
             }
         }
     }
@@ -256,6 +257,102 @@ fn a_killed_leader_is_replaced_and_comes_back_and_nothing_is_left() {
     assert_eq!(local.ended(), Some(0));
     local.demand_nothing_runs(&pids);
     assert_eq!(local.left(), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn the_clients_see_through_a_failover() {
+    let mut local = Local::start(3, &["--no-restart"]);
+    local.agreed(0);
+    let endpoints = (1..=3).map(|node| format!("127.0.0.1:{}", local.base + node));
+    let endpoints = endpoints.collect::<Vec<_>>().join(",");
+    let client = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remember"));
+        command.env_clear().env("REMEMBER_ENDPOINT", &endpoints);
+        command.args(arguments).stdin(Stdio::null());
+        command
+    };
+    let run = |arguments: &[&str]| {
+        let output = client(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    assert_eq!(run(&["kv", "put", "first", "0"]).0, 0);
+    let watch = client(&["kv", "watch", "--from", "1"]);
+    let mut watch = Watch::start(watch);
+    let (code, moved) = run(&["transfer"]);
+    assert_eq!(code, 0);
+    assert!(
+        moved.contains(" leads in term ") && moved.contains(" ms after node "),
+        "{moved}"
+    );
+    let (code, status) = run(&["status"]);
+    assert_eq!(code, 0, "{status}");
+    let row = status.lines().nth(1).unwrap();
+    let leader: u64 = row.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(row.contains("leader"), "{status}");
+    assert_eq!(run(&["transfer", "--to", &leader.to_string()]).0, 0);
+
+    let mut expected = vec!["put first 0".to_owned()];
+    for n in 0..20 {
+        if n == 10 {
+            kill_process(local.pid(leader, 0), Signal::KILL).unwrap();
+        }
+        let (key, value) = (format!("key-{n}"), n.to_string());
+        // What is refused with nothing written may be written again; nothing else comes.
+        while run(&["kv", "put", &key, &value]).0 == 1 {}
+        expected.push(format!("put {key} {value}"));
+    }
+    assert_eq!(run(&["kv", "delete", "first"]).0, 0);
+    expected.push("delete first".to_owned());
+    assert_eq!(watch.lines(expected.len()), expected);
+
+    let (code, listed) = run(&["kv", "list", "key-1", "-o", "json"]);
+    assert_eq!((code, listed.lines().count()), (0, 11));
+    assert_eq!(run(&["kv", "get", "key-7"]), (0, "7".to_owned()));
+    assert_eq!(run(&["kv", "get", "first"]).0, 3);
+    assert_eq!(run(&["kv", "put", "key-7", "x", "--create-only"]).0, 1);
+}
+
+/// A running `kv watch`.
+struct Watch {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Watch {
+    fn start(mut command: Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                drop(sender.send(line));
+            }
+        });
+        Self { process, lines }
+    }
+
+    /// The next lines, without their revisions, which only ever rise.
+    fn lines(&mut self, count: usize) -> Vec<String> {
+        let mut last = 0;
+        let mut line = || {
+            let line = self.lines.recv_timeout(HANGS).unwrap();
+            let (revision, rest) = line.split_once(' ').unwrap();
+            let revision: u64 = revision.parse().unwrap();
+            assert!(revision > last, "{line} came after {last}");
+            last = revision;
+            rest.to_owned()
+        };
+        (0..count).map(|_| line()).collect()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
 }
 
 #[test]

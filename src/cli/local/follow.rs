@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::{Event, News, Standing};
 use crate::cli::endpoint::{Ask, Connection, Endpoint};
 use crate::cli::events::Events;
-use crate::state::ClusterInfo;
+use crate::state::{ClusterInfo, Member};
 
 /// How long to wait until a node that did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -29,6 +29,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 struct Told {
     role: String,
     term: u64,
+    leader: Option<Member>,
     established: bool,
 }
 
@@ -67,8 +68,13 @@ async fn follow(node: u8, endpoint: &Endpoint, news: &mpsc::Sender<News>) -> Opt
         let standing = Standing {
             role: told.role,
             term: told.term,
-            leader: cluster.leader.map(|leader| leader.id),
-            tickets: cluster.tickets,
+            leader: told.leader.map(|leader| leader.id),
+            // By now it may tell of another term, whose news are still to come.
+            tickets: if cluster.term == told.term {
+                cluster.tickets
+            } else {
+                0
+            },
             established: told.established,
         };
         let what = Event::Standing(standing);

@@ -41,20 +41,22 @@ const RESTART: Duration = Duration::from_secs(3);
 
 /// Runs a whole cluster on this machine, for trying it out.
 ///
-/// Each node is a process with its own data directory, and a table shows who leads. Kill any of them with
-/// kill -9 and see the next leader; a node that ended is started again after 3 s. Ctrl-C ends it all
-/// and leaves nothing behind.
+/// Each node is a process with its own data directory, and a table shows who leads. Kill any of
+/// them with kill -9 and see the next leader; a node that ended is started again after 3 s. Ctrl-C
+/// ends it all and leaves nothing behind.
 ///
 /// REMEMBER_* variables reach the nodes, but for what this command says itself.
 #[derive(clap::Args, Debug)]
 #[command(after_help = super::exit::HELP)]
 pub(super) struct Local {
     /// How many nodes
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
     /// Node i listens for clients on this port + i, for peers on this + 100 + i, for questions of
     /// health on this + 200 + i
-    #[arg(long, value_name = "PORT", default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=65_000))]
     base_port: u16,
     /// Where the nodes keep their data, which then stays; a fresh directory that is removed at the
     /// end if not said
