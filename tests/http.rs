@@ -1,7 +1,8 @@
-#![cfg(test)]
 #![cfg(feature = "full")]
 //! Three whole nodes with their HTTP surfaces, over real sockets: what one is told, the others
 //! know, and a node that is cut off does not pretend.
+
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::future::Future;
