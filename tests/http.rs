@@ -1,4 +1,3 @@
-#![cfg(feature = "full")]
 //! Three whole nodes with their HTTP surfaces, over real sockets: what one is told, the others
 //! know, and a node that is cut off does not pretend.
 
