@@ -95,20 +95,7 @@ impl Node {
             return;
         };
         for reader in readers {
-            match reader {
-                Reader::Client(ticket) => self.outbox.push(Output::ReadAt { ticket, index }),
-                Reader::Follower(to, request) => {
-                    let term = self.term();
-                    self.reply(
-                        to,
-                        Message::ReadReply {
-                            request,
-                            term,
-                            index: Some(index),
-                        },
-                    );
-                }
-            }
+            self.answer_read(reader, Some(index));
         }
     }
 
@@ -116,19 +103,27 @@ impl Node {
     pub(super) fn refuse_reads(&mut self, reads: Reads) {
         let confirming = reads.confirming.into_iter().flat_map(|reads| reads.readers);
         for reader in confirming.chain(reads.waiting) {
-            match reader {
-                Reader::Client(ticket) => self.refuse(ticket, Refusal::NotLeader),
-                Reader::Follower(to, request) => {
-                    let term = self.term();
-                    self.reply(
-                        to,
-                        Message::ReadReply {
-                            request,
-                            term,
-                            index: None,
-                        },
-                    );
-                }
+            self.answer_read(reader, None);
+        }
+    }
+
+    /// Tells a reader the index to wait for, or that nobody confirmed its read.
+    fn answer_read(&mut self, reader: Reader, index: Option<Index>) {
+        match (reader, index) {
+            (Reader::Client(ticket), Some(index)) => {
+                self.outbox.push(Output::ReadAt { ticket, index });
+            }
+            (Reader::Client(ticket), None) => self.refuse(ticket, Refusal::NotLeader),
+            (Reader::Follower(to, request), index) => {
+                let term = self.term();
+                self.reply(
+                    to,
+                    Message::ReadReply {
+                        request,
+                        term,
+                        index,
+                    },
+                );
             }
         }
     }
