@@ -213,10 +213,14 @@ impl SimDisk {
         self.lock().stalled
     }
 
-    /// Flips one bit of a file, on the platter and in the cache. The file must reach that far.
+    /// Flips one bit of a file, in the cache, and on the platter if that reaches so far.
     pub fn rot(&self, name: &str, byte: u64, bit: u32) {
+        let byte = usize::try_from(byte).unwrap();
+        assert!(byte < self.content(name).len(), "{name} has a byte {byte}");
         self.edit(name, |content| {
-            content[usize::try_from(byte).unwrap()] ^= 1 << bit;
+            if let Some(byte) = content.get_mut(byte) {
+                *byte ^= 1 << bit;
+            }
         });
     }
 
