@@ -26,11 +26,8 @@
 
 #![expect(
     unreachable_pub,
-    reason = "shared by test programs, each of which is its own crate"
-)]
-#![expect(
     clippy::unwrap_used,
-    reason = "a simulation that contradicts itself must stop the test"
+    reason = "shared by test programs; a simulation that contradicts itself must stop them"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -218,9 +215,7 @@ impl SimDisk {
         let byte = usize::try_from(byte).unwrap();
         assert!(byte < self.content(name).len(), "{name} has a byte {byte}");
         self.edit(name, |content| {
-            if let Some(byte) = content.get_mut(byte) {
-                *byte ^= 1 << bit;
-            }
+            (content.iter_mut().skip(byte).take(1)).for_each(|byte| *byte ^= 1 << bit);
         });
     }
 
