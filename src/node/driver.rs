@@ -253,8 +253,8 @@ impl Driver {
                 return;
             };
             // The last snapshot of this node may be told once the log holds all of it.
-            let durable = node.status().durable;
-            if let Some(position) = self.published.take_if(|at| at.index <= durable) {
+            let told = |at: &mut Position| at.index <= node.status().durable;
+            if let Some(position) = self.published.take_if(told) {
                 self.inputs.push(Input::SnapshotTaken(position));
             }
             node.turn(now, self.inputs.drain(..), &mut outputs);
