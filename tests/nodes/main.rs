@@ -1,0 +1,10 @@
+//! Whole nodes in one process, over real sockets and real disks. What a crash does to them is
+//! tested with processes.
+
+#![cfg(test)]
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+
+mod http;
+mod node;

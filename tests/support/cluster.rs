@@ -1,0 +1,178 @@
+//! A cluster of whole nodes with their HTTP surfaces, all on the thread of the test, on loopback
+//! and in a directory that goes with the test.
+//!
+//! Not a place for faults: whoever wants a node killed runs it as a process.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use remember::consensus::NodeId;
+use remember::node::{Handle, MemberAddress, Running, Settings, start};
+use remember::server::{Limits, Plain, Server};
+use remember::wire::Address;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("remember-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A node that runs, and what it serves.
+pub(crate) struct Node {
+    pub(crate) running: Running,
+    pub(crate) admin: SocketAddr,
+    server: Server,
+}
+
+/// Nodes `1..=size`, some of which may be stopped.
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<u64, Node>,
+    members: BTreeMap<NodeId, MemberAddress>,
+    configure: fn(&mut Settings),
+    scratch: Scratch,
+}
+
+impl Cluster {
+    /// Reserves addresses for `size` nodes and starts them all.
+    pub(crate) async fn start(name: &str, size: u64) -> Self {
+        Self::configured(name, size, |_| ()).await
+    }
+
+    /// The same, with settings that differ from the defaults.
+    pub(crate) async fn configured(name: &str, size: u64, configure: fn(&mut Settings)) -> Self {
+        let mut members = BTreeMap::new();
+        let mut listeners = Vec::new();
+        for id in 1..=size {
+            let (peer, api) = (bind(0).await, bind(0).await);
+            let member = MemberAddress {
+                peer: address(&peer),
+                api: address(&api),
+            };
+            members.insert(NodeId(id), member);
+            listeners.push((id, peer, api));
+        }
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            members,
+            configure,
+            scratch: Scratch::new(name),
+        };
+        for (id, peer, api) in listeners {
+            cluster.start_node(id, peer, api).await;
+        }
+        cluster
+    }
+
+    async fn start_node(&mut self, id: u64, peer: TcpListener, api: TcpListener) {
+        let data_dir = self.data_dir(id);
+        let mut settings = Settings::new(NodeId(id), self.members.clone(), data_dir);
+        (self.configure)(&mut settings);
+        let running = start(settings, peer).unwrap();
+        let server = Server::new(running.handle.clone(), Limits::default());
+        server.listen_api(api, Plain);
+        let admin_listener = bind(0).await;
+        let admin = admin_listener.local_addr().unwrap();
+        server.listen_admin(admin_listener, Plain);
+        let node = Node {
+            running,
+            admin,
+            server,
+        };
+        self.nodes.insert(id, node);
+    }
+
+    /// Stops a node as SIGTERM would and waits for its end.
+    pub(crate) async fn stop(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).unwrap();
+        node.server.shut_down(Duration::from_secs(1)).await;
+        node.running.stop();
+        node.running.ended().await.unwrap();
+    }
+
+    /// Starts a stopped node where it was.
+    pub(crate) async fn restart(&mut self, id: u64) {
+        let member = &self.members[&NodeId(id)];
+        let (peer, api) = (bind(member.peer.port).await, bind(member.api.port).await);
+        self.start_node(id, peer, api).await;
+    }
+
+    /// Stops every node.
+    pub(crate) async fn end(mut self) {
+        while let Some(id) = self.nodes.keys().next().copied() {
+            self.stop(id).await;
+        }
+    }
+
+    pub(crate) fn handle(&self, id: u64) -> Handle {
+        self.nodes[&id].running.handle.clone()
+    }
+
+    /// Where a node's API is, whether the node runs or not.
+    pub(crate) fn api(&self, id: u64) -> SocketAddr {
+        let api = &self.members[&NodeId(id)].api;
+        (Ipv4Addr::LOCALHOST, api.port).into()
+    }
+
+    pub(crate) fn data_dir(&self, id: u64) -> PathBuf {
+        self.scratch.0.join(id.to_string())
+    }
+
+    /// Waits until one node leads and all that run follow it.
+    pub(crate) async fn leader(&self) -> u64 {
+        loop {
+            let nodes = self.nodes.values();
+            let mut leaders = nodes.map(|node| node.running.handle.status().leader);
+            if let Some(Some(leader)) = leaders.next()
+                && leaders.all(|other| other == Some(leader))
+                && self.nodes.contains_key(&leader.0)
+            {
+                return leader.0;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn bind(port: u16) -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap()
+}
+
+fn address(listener: &TcpListener) -> Address {
+    let at = listener.local_addr().unwrap();
+    Address {
+        host: at.ip().to_string(),
+        port: at.port(),
+    }
+}
+
+/// Runs a test on one thread, as a node does. A bound that only a hang reaches.
+pub(crate) fn on_one_thread(test: impl Future<Output = ()>) {
+    // RUST_LOG=debug tells the story of a test that fails.
+    let log = tracing_subscriber::EnvFilter::from_default_env();
+    let log = tracing_subscriber::fmt().with_env_filter(log);
+    drop(log.with_test_writer().try_init());
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    let bounded = async { timeout(Duration::from_mins(1), test).await };
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, bounded);
+    ended.expect("the test hangs");
+}
