@@ -11,7 +11,6 @@
 mod board;
 mod child;
 mod follow;
-mod home;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -25,10 +24,11 @@ use super::client::block_on;
 use super::endpoint::Endpoint;
 use super::environment;
 use super::exit::{Exit, Failed, say};
+use super::home::Home;
+use super::node_process::NodeProcess;
 use super::terminal::Terminal;
 use board::Board;
 use child::{Child, Stop};
-use home::Home;
 
 /// News that wait to be shown; who has more waits.
 const NEWS_MAX: usize = 256;
@@ -108,7 +108,7 @@ impl Local {
     pub(super) fn run(self, terminal: Terminal) -> anyhow::Result<Exit> {
         environment::check()?;
         self.demand_free_ports()?;
-        let home = Home::open(self.data_dir.clone(), self.keep)?;
+        let home = Home::open("local", self.data_dir.clone(), self.keep)?;
         self.advise(&home);
         block_on(self.watch_over(&home, terminal))
     }
@@ -147,12 +147,15 @@ impl Local {
 
     fn child(&self, node: u8, home: &Home) -> Child {
         let [_, _, admin] = self.ports(node);
-        Child {
+        let process = NodeProcess {
             node,
             members: self.members(),
             admin: format!("127.0.0.1:{admin}"),
             data_dir: home.path().join(format!("node-{node}")),
             log: home.path().join(format!("node-{node}.log")),
+        };
+        Child {
+            process,
             restarts: !self.no_restart,
         }
     }

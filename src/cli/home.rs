@@ -1,4 +1,4 @@
-//! The directory that holds what all nodes of `remember local` keep.
+//! The directory that holds what a whole cluster on this machine keeps.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -16,11 +16,11 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Uses the directory that was named, which stays, or makes a fresh one.
-    pub(super) fn open(named: Option<PathBuf>, keep: bool) -> anyhow::Result<Self> {
+    /// Uses the directory that was named, which stays, or makes a fresh one for `command`.
+    pub(super) fn open(command: &str, named: Option<PathBuf>, keep: bool) -> anyhow::Result<Self> {
         let (path, stays) = match named {
             Some(path) => (path, true),
-            None => (fresh()?, keep),
+            None => (fresh(command)?, keep),
         };
         let made = DirBuilder::new().recursive(stays).mode(0o700).create(&path);
         made.with_context(|| format!("cannot make the directory {}", path.display()))?;
@@ -33,8 +33,8 @@ impl Home {
     }
 }
 
-fn fresh() -> anyhow::Result<PathBuf> {
-    let name = format!("remember-local-{:016x}", getrandom::u64()?);
+fn fresh(command: &str) -> anyhow::Result<PathBuf> {
+    let name = format!("remember-{command}-{:016x}", getrandom::u64()?);
     Ok(std::env::temp_dir().join(name))
 }
 
