@@ -89,6 +89,14 @@ impl Boot {
     pub fn count(self) -> u64 {
         self.0 >> 32
     }
+
+    /// What tells it from as many starts of a copy of the disk.
+    #[must_use]
+    pub fn nonce(self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+        let nonce = self.0 as u32;
+        nonce
+    }
 }
 
 impl Index {

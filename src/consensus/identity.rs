@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Boot, ClusterId, Hello, Incarnation, NodeId, PeerRecord, Position, Term};
+use super::{Boot, Boots, ClusterId, Hello, Incarnation, NodeId, PeerRecord, Position, Term};
 
 /// The cluster's name and its voters, agreed once and durable on every voter.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -43,18 +43,18 @@ pub enum Rejection {
         /// The incarnation that came.
         given: u64,
     },
-    /// An older start of the disk than one already seen, or one of another copy (R15).
+    /// A disk whose past lacks a start that was met: an older copy of it, or another one (R15).
     #[error(
-        "node {id} runs on an old copy of its disk: this is its start number {}, but another one, \
-         number {}, was seen already; give it its newest data directory",
+        "node {id} runs on an old copy of its disk: this is its start number {}, but a start \
+         number {} was met that is not in its past; give it its newest data directory",
         given.count(),
-        known.count()
+        met.count()
     )]
     OldBoot {
         /// Who.
         id: NodeId,
-        /// The newest boot seen.
-        known: Boot,
+        /// The newest boot that was met.
+        met: Boot,
         /// The boot that came.
         given: Boot,
     },
@@ -81,8 +81,12 @@ impl Membership {
         self.voters.get(&peer.id) == Some(&peer.incarnation)
     }
 
-    /// Judges a peer by what it says of itself and by the newest boot of it that was seen.
-    pub fn admit(&self, hello: &Hello, newest_boot: Option<Boot>) -> Result<(), Rejection> {
+    /// Judges a peer by what it says of itself and by the newest boot of it that was met.
+    ///
+    /// A start that is older than all that the peer keeps of its past ([`Boots::KEPT_MAX`]) accuses
+    /// nobody: a node that has restarted ever so often while this one was away must not be lost.
+    /// What that lets in is a copy that was started as often before it met anybody who knew better.
+    pub fn admit(&self, hello: &Hello, met: Option<Boot>) -> Result<(), Rejection> {
         let Some(&known) = self.voters.get(&hello.id) else {
             return Err(Rejection::Stranger { id: hello.id });
         };
@@ -94,15 +98,12 @@ impl Membership {
                 given,
             });
         }
-        // Each start raises the count, so two starts of one count are of two copies of a disk.
-        match newest_boot {
-            Some(known) if known != hello.boot && known.count() >= hello.boot.count() => {
-                Err(Rejection::OldBoot {
-                    id: hello.id,
-                    known,
-                    given: hello.boot,
-                })
-            }
+        match met {
+            Some(met) if hello.boots.lacks(met) => Err(Rejection::OldBoot {
+                id: hello.id,
+                met,
+                given: hello.boots.newest(),
+            }),
             _ => Ok(()),
         }
     }
@@ -153,7 +154,7 @@ pub fn found(
         let hello = Hello {
             id: me,
             incarnation,
-            boot: Boot::nth(1, 0),
+            boots: Boots::first(0),
             term: Term::default(),
             durable: Position::START,
         };

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::{Boot, Entry, Incarnation, Index, NodeId, Position, Term};
+use super::{Boots, Entry, Incarnation, Index, NodeId, Position, Term};
 
 /// The most entries in one [`Append`], and the most commands in one [`Forward`].
 pub const ENTRIES_MAX: usize = 4096;
@@ -256,8 +256,8 @@ pub struct Hello {
     pub id: NodeId,
     /// Which disk.
     pub incarnation: Incarnation,
-    /// Which start of that disk.
-    pub boot: Boot,
+    /// The starts of that disk, this one and those before it.
+    pub boots: Boots,
     /// The node's term.
     pub term: Term,
     /// The end of the node's durable log.

@@ -18,11 +18,13 @@
 //! The parts: [`Node`] routes each input; `election` wins and loses terms; `suspicion` decides
 //! when a leader is thought gone; `append` is the follower's log, `replication` the leader's;
 //! `progress` is one follower as the leader sees it; `read` confirms linearizable reads;
-//! `forward` passes requests to the leader; `transfer` hands over; `identity` says who belongs.
+//! `forward` passes requests to the leader; `transfer` hands over; `identity` says who belongs, and
+//! `boots` tells a disk from its copies.
 
 #![deny(clippy::disallowed_methods)]
 
 mod append;
+mod boots;
 mod claim;
 mod config;
 mod durability;
@@ -48,6 +50,7 @@ mod status;
 mod suspicion;
 mod transfer;
 
+pub use boots::Boots;
 pub use config::{Config, ConfigError};
 pub use entry::{Entry, Payload};
 pub use event::{Event, Role, StepDown, Suspicion};

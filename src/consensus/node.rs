@@ -9,9 +9,9 @@ use super::log::Log;
 use super::rng::Rng;
 use super::role::{Candidate, Follower, Leader, RoleState};
 use super::{
-    Boot, Config, ConfigError, Event, HardState, Hello, Incarnation, Index, Input, LinkEvent,
-    Membership, Message, Mono, NodeId, Output, PeerRecord, Position, Recovered, Refusal, Rejection,
-    Role, Status, StepDown, Term, VoteRequest,
+    Boot, Boots, Config, ConfigError, Event, HardState, Hello, Incarnation, Index, Input,
+    LinkEvent, Membership, Message, Mono, NodeId, Output, PeerRecord, Position, Recovered, Refusal,
+    Rejection, Role, Status, StepDown, Term, VoteRequest,
 };
 
 /// One voter. [`Node::turn`] is the only way to change it.
@@ -19,7 +19,7 @@ use super::{
 pub struct Node {
     pub(super) id: NodeId,
     pub(super) incarnation: Incarnation,
-    pub(super) boot: Boot,
+    pub(super) boots: Boots,
     pub(super) membership: Membership,
     pub(super) config: Config,
     pub(super) rng: Rng,
@@ -32,7 +32,7 @@ pub struct Node {
 
     pub(super) role: RoleState,
     /// The newest boot of each peer that was heard of (R15).
-    pub(super) boots: BTreeMap<NodeId, Boot>,
+    pub(super) met: BTreeMap<NodeId, Boot>,
     /// Peers that cannot be reached, as far as this node's links tell.
     pub(super) cut_off: BTreeSet<NodeId>,
     /// Pre-votes that were not granted yet and may still be, each with its time of arrival.
@@ -71,7 +71,7 @@ impl Node {
         let Recovered {
             id,
             incarnation,
-            boot,
+            boots,
             membership,
             hard_state,
             base,
@@ -91,7 +91,6 @@ impl Node {
         Ok(Self {
             id,
             incarnation,
-            boot,
             config,
             rng: Rng::new(seed),
             hard_state,
@@ -99,7 +98,7 @@ impl Node {
             log,
             commit: base.index,
             role: RoleState::Candidate(Candidate::looking(now)),
-            boots: peers
+            met: peers
                 .into_iter()
                 .filter(|peer| membership.knows(peer))
                 .map(boot_of)
@@ -108,11 +107,12 @@ impl Node {
             cut_off: BTreeSet::new(),
             noted: BTreeMap::new(),
             preference: Preference::default(),
-            rounds: names_of(boot),
+            rounds: names_of(boots.newest()),
             failed_attempts: 0,
             may_stand: true,
             storage_stalled: false,
-            forwards: Forwards::named_from(names_of(boot)),
+            forwards: Forwards::named_from(names_of(boots.newest())),
+            boots,
             now,
             outbox: Vec::new(),
             told: None,
@@ -246,7 +246,7 @@ impl Node {
         Hello {
             id: self.id,
             incarnation: self.incarnation,
-            boot: self.boot,
+            boots: self.boots.clone(),
             term: self.hard_state.term,
             durable: held.unwrap_or_default(),
         }
@@ -254,9 +254,9 @@ impl Node {
 
     /// Judges a peer before its link may come up (R13, R15).
     pub fn admit(&self, hello: &Hello) -> Result<(), Rejection> {
-        let newest_boot = self.boots.get(&hello.id).copied();
-        self.membership.admit(hello, newest_boot)?;
-        if newest_boot == Some(hello.boot) || hello.term > self.term() {
+        let met = self.met.get(&hello.id).copied();
+        self.membership.admit(hello, met)?;
+        if met == Some(hello.boots.newest()) || hello.term > self.term() {
             return Ok(());
         }
         // A restart must bring back what the peer had acknowledged to this leader in this term.

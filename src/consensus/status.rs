@@ -1,7 +1,7 @@
 //! What a node says of itself when asked, and what it starts from.
 
 use super::{
-    Boot, Entry, HardState, Incarnation, Index, Membership, NodeId, PeerRecord, Position, Role,
+    Boots, Entry, HardState, Incarnation, Index, Membership, NodeId, PeerRecord, Position, Role,
     Term,
 };
 
@@ -12,8 +12,8 @@ pub struct Recovered {
     pub id: NodeId,
     /// This disk.
     pub incarnation: Incarnation,
-    /// This start, already raised and durable (R15).
-    pub boot: Boot,
+    /// The starts of this disk; the newest is this one, already durable (R15).
+    pub boots: Boots,
     /// The cluster and its voters.
     pub membership: Membership,
     /// The durable term and vote.

@@ -70,14 +70,14 @@ impl Node {
     /// led under the older one no longer does.
     pub(super) fn link_up(&mut self, peer: NodeId, hello: &Hello) {
         self.cut_off.remove(&peer);
-        let known = self.boots.get(&peer).copied();
-        let restarted = known.is_some_and(|known| hello.boot > known);
-        if known.is_none_or(|known| hello.boot > known) {
-            self.boots.insert(peer, hello.boot);
+        let (met, boot) = (self.met.get(&peer).copied(), hello.boots.newest());
+        let restarted = met.is_some_and(|met| boot > met);
+        if met.is_none_or(|met| boot > met) {
+            self.met.insert(peer, boot);
             self.durability.peer_changed(PeerRecord {
                 id: peer,
                 incarnation: hello.incarnation,
-                boot: hello.boot,
+                boot,
             });
         }
         match &mut self.role {

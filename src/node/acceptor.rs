@@ -117,7 +117,7 @@ fn judge(context: &Context, ours: &Introduction, theirs: &Introduction) -> Verdi
 
 /// Reads a link to its end, as the only one of its peer.
 async fn read(context: &Context, readers: &Readers, link: Link, hello: Hello) {
-    let (peer, boot) = (hello.id, hello.boot);
+    let (peer, boot) = (hello.id, hello.boots.newest());
     let (only, replaced) = oneshot::channel::<()>();
     // Dropping the sender of the link before ends it.
     readers.borrow_mut().insert(peer, only);

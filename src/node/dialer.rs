@@ -60,7 +60,7 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
         let dialed = dial(&context, peer).await;
         match dialed {
             Ok(Dialed::Up(stream, hello)) => {
-                info!(peer = peer.0, boot = hello.boot.0, "link up");
+                info!(peer = peer.0, boot = hello.boots.newest().0, "link up");
                 (wait, dropped) = (WAIT_MIN, 0);
                 sending.outbox.reset(true);
                 context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;

@@ -182,8 +182,9 @@ impl Driver {
         match event {
             Event::Link(peer, event) => {
                 if let LinkEvent::Up(hello) = &event {
-                    let boot = self.boots.entry(peer).or_insert(hello.boot);
-                    *boot = hello.boot.max(*boot);
+                    let told = hello.boots.newest();
+                    let boot = self.boots.entry(peer).or_insert(told);
+                    *boot = told.max(*boot);
                 }
                 self.inputs.push(Input::Link { peer, event });
             }

@@ -152,7 +152,7 @@ impl Starting {
         let membership = recovered.membership.clone();
         info!(
             id = recovered.id.0,
-            boot = recovered.boot.0,
+            boot = recovered.boots.newest().0,
             entries = recovered.entries.len(),
             "recovered"
         );

@@ -16,7 +16,7 @@ use super::layout::segment_sequence;
 use super::outline::Replay;
 use super::snapshots::published_position;
 use super::{Disk, Error, Identity, Snapshots, Wal, WalConfig, identity, quarantine};
-use crate::consensus::{Boot, Incarnation, Membership, NodeId, Position, Record, Recovered};
+use crate::consensus::{Boots, Incarnation, Membership, NodeId, Position, Record, Recovered};
 
 /// The data directory of one node that has started.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl<D: Disk> DataDir<D> {
             let identity = Identity {
                 id,
                 incarnation: fresh,
-                boot: Boot::nth(1, nonce),
+                boots: Boots::first(nonce),
                 membership: None,
             };
             identity.create(&disk)?;
@@ -90,10 +90,9 @@ impl<D: Disk> DataDir<D> {
             identity,
             edition,
         };
-        let starts = u32::try_from(directory.identity.boot.count() + 1);
-        let starts =
-            starts.map_err(|_| Error::rotten(identity::NAME, 40, "the boot number ends"))?;
-        directory.rewrite(|identity| identity.boot = Boot::nth(starts, nonce))?;
+        let boots = (directory.identity.boots.next(nonce))
+            .ok_or_else(|| Error::rotten(identity::NAME, 40, "the boot number ends"))?;
+        directory.rewrite(|identity| identity.boots = boots)?;
         Ok(directory)
     }
 
@@ -144,7 +143,7 @@ impl<D: Disk> DataDir<D> {
         let Identity {
             id,
             incarnation,
-            boot,
+            boots,
             membership,
         } = self.identity;
         let membership = membership.ok_or(Error::NotFounded)?;
@@ -156,7 +155,7 @@ impl<D: Disk> DataDir<D> {
         let recovered = Recovered {
             id,
             incarnation,
-            boot,
+            boots,
             membership,
             hard_state: replay.outline.hard_state,
             base: replay.outline.base,

@@ -7,18 +7,20 @@
 //! ```text
 //!   slot, 4,096 bytes   8 magic "rmbr-idn"   8 generation     8 boot      16 per voter:
 //!                       4 version            8 node id        8 cluster      id, incarnation
-//!                       4 voters             8 incarnation                zeroes, 4 CRC
+//!                       4 voters             8 incarnation                4 per earlier boot
+//!                                                                         zeroes, 4 CRC
 //! ```
 //!
 //! The generation counts the changes, and the slot with the higher one counts. No voters: the node
-//! belongs to no cluster yet.
+//! belongs to no cluster yet. Of the earlier boots it is the nonces, the oldest first; how many
+//! there are follows from the number of the boot.
 
 use std::collections::BTreeMap;
 
 use super::layout::Fields;
 use super::outline::PEERS_MAX;
 use super::{Disk, DiskFile, Error};
-use crate::consensus::{Boot, ClusterId, Incarnation, Membership, NodeId};
+use crate::consensus::{Boot, Boots, ClusterId, Incarnation, Membership, NodeId};
 
 /// The name of the file.
 pub(super) const NAME: &str = "identity";
@@ -30,6 +32,11 @@ const SLOT_BYTES: usize = 4096;
 const SLOTS: [u64; 2] = [0, SLOT_BYTES as u64];
 const CRC_AT: usize = SLOT_BYTES - 4;
 
+const _: () = assert!(
+    56 + 16 * PEERS_MAX + 4 * (Boots::KEPT_MAX - 1) <= CRC_AT,
+    "every identity fits in a slot"
+);
+
 /// Who a data directory is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Identity {
@@ -37,8 +44,8 @@ pub struct Identity {
     pub id: NodeId,
     /// This disk's life.
     pub incarnation: Incarnation,
-    /// The start that is going on; raised durably before anything else is done (R15).
-    pub boot: Boot,
+    /// The starts of this disk; a new one is durable before anything else is done (R15).
+    pub boots: Boots,
     /// The cluster and its voters, once there is one.
     pub membership: Option<Membership>,
 }
@@ -166,7 +173,7 @@ impl Identity {
             generation,
             self.id.0,
             self.incarnation.0,
-            self.boot.0,
+            self.boots.newest().0,
             cluster,
         ];
         let pairs = membership
@@ -175,6 +182,9 @@ impl Identity {
         let pairs = pairs.flat_map(|(id, incarnation)| [id.0, incarnation.0]);
         for number in numbers.into_iter().chain(pairs) {
             bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for nonce in self.boots.earlier() {
+            bytes.extend_from_slice(&nonce.to_le_bytes());
         }
         assert!(
             bytes.len() <= CRC_AT,
@@ -211,19 +221,21 @@ impl Identity {
             return None;
         }
         let generation = fields.u64()?;
-        let mut identity = Self {
-            id: NodeId(fields.u64()?),
-            incarnation: Incarnation(fields.u64()?),
-            boot: Boot(fields.u64()?),
-            membership: None,
-        };
+        let (id, incarnation) = (NodeId(fields.u64()?), Incarnation(fields.u64()?));
+        let boot = Boot(fields.u64()?);
         let cluster = ClusterId(fields.u64()?);
         let voters = (0..voters)
             .map(|_| Some((NodeId(fields.u64()?), Incarnation(fields.u64()?))))
             .collect::<Option<BTreeMap<_, _>>>()?;
-        if !voters.is_empty() {
-            identity.membership = Some(Membership { cluster, voters });
-        }
+        let earlier = (0..Boots::kept_before(boot)).map(|_| fields.u32());
+        let boots = Boots::of(boot, earlier.collect::<Option<_>>()?)?;
+        let membership = (!voters.is_empty()).then_some(Membership { cluster, voters });
+        let identity = Self {
+            id,
+            incarnation,
+            boots,
+            membership,
+        };
         Some((identity, generation))
     }
 }

@@ -1,8 +1,8 @@
 //! The mark of a disk that its cluster turned away (R15).
 //!
 //! A peer that remembers more than this disk does may be gone tomorrow, and with it the knowledge
-//! that the disk forgot something; and every start raises the boot number, until it passes what
-//! the peers have seen. So the verdict is kept here: a marked disk never starts again.
+//! that the disk forgot something; and of starts that are long past nobody is certain any more. So
+//! the verdict is kept here: a marked disk never starts again.
 
 use std::io;
 

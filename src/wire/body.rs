@@ -42,6 +42,8 @@ pub(super) struct Member {
     pub(super) term: u64,
     #[prost(message, optional, tag = "5")]
     pub(super) durable: Option<Position>,
+    #[prost(fixed32, repeated, tag = "6")]
+    pub(super) earlier_boots: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

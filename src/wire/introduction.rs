@@ -12,7 +12,7 @@ use super::message::{parse, position};
 use super::packet::SendError;
 use super::{Kind, Reason, Verdict, body, limits};
 use crate::consensus::{
-    Boot, ClusterId, Hello, Incarnation, Membership, NodeId, Position, Report, Term,
+    Boot, Boots, ClusterId, Hello, Incarnation, Membership, NodeId, Position, Report, Term,
 };
 
 /// How a node introduces itself, on both sides of every connection.
@@ -37,8 +37,8 @@ pub struct Introduction {
 pub struct Member {
     /// The cluster and its voters.
     pub membership: Membership,
-    /// Which start of its disk this is (R15).
-    pub boot: Boot,
+    /// The starts of its disk, this one and those before it (R15).
+    pub boots: Boots,
     /// Its durable term.
     pub term: Term,
     /// The end of its durable log.
@@ -70,7 +70,7 @@ impl Member {
     pub fn new(membership: Membership, hello: &Hello) -> Self {
         Self {
             membership,
-            boot: hello.boot,
+            boots: hello.boots.clone(),
             term: hello.term,
             durable: hello.durable,
         }
@@ -100,7 +100,7 @@ impl Introduction {
         self.member.as_ref().map(|member| Hello {
             id: self.id,
             incarnation: self.incarnation,
-            boot: member.boot,
+            boots: member.boots.clone(),
             term: member.term,
             durable: member.durable,
         })
@@ -174,9 +174,6 @@ impl Introduction {
             return Ok(());
         };
         check::voters(&member.membership.voters, "Introduction.member.voters")?;
-        if member.boot.0 == 0 {
-            return Err(Malformed::missing("Introduction.member.boot"));
-        }
         check::term(member.term, "Introduction.member.term")?;
         let field = "Introduction.member.durable";
         check::position(member.durable, member.term, field)
@@ -213,6 +210,17 @@ fn address(twin: Option<body::Address>, field: &'static str) -> Result<Address, 
     let port = u16::try_from(port)
         .map_err(|_| Malformed::new(field, format!("has port {port}, which does not exist")))?;
     Ok(Address { host, port })
+}
+
+fn boots(newest: Boot, earlier: Vec<u32>) -> Result<Boots, Malformed> {
+    if newest.count() == 0 {
+        return Err(Malformed::missing("Introduction.member.boot"));
+    }
+    let (due, given) = (Boots::kept_before(newest), earlier.len());
+    Boots::of(newest, earlier).ok_or_else(|| {
+        let fault = format!("are {given}, where {due} are due");
+        Malformed::new("Introduction.member.earlier_boots", fault)
+    })
 }
 
 impl From<&Introduction> for body::Introduction {
@@ -254,9 +262,10 @@ impl From<&Member> for body::Member {
         Self {
             cluster: Some(member.membership.cluster.0),
             voters: member.membership.voters.iter().map(voter).collect(),
-            boot: member.boot.0,
+            boot: member.boots.newest().0,
             term: member.term.0,
             durable: Some(member.durable.into()),
+            earlier_boots: member.boots.earlier().to_vec(),
         }
     }
 }
@@ -276,7 +285,7 @@ impl TryFrom<body::Member> for Member {
         let cluster = ClusterId(required(twin.cluster, "Introduction.member.cluster")?);
         Ok(Self {
             membership: Membership { cluster, voters },
-            boot: Boot(twin.boot),
+            boots: boots(Boot(twin.boot), twin.earlier_boots)?,
             term: Term(twin.term),
             durable: position(twin.durable, "Introduction.member.durable")?,
         })

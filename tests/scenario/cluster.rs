@@ -21,10 +21,12 @@ use super::world::{Member, Process, Voice, World};
 /// - `found n1`: a node with a fresh disk asks all it can reach and decides (R13)
 /// - `crash n1 [silently] [keeps=w3]`: kill -9; `silently` takes the machine's power too; writes
 ///   that are not durable are lost, but for those up to `keeps`
-/// - `restart n1 [unlinked]`: start again from the disk, unless it was turned away, and dial all
+/// - `restart n1 [unlinked] [times=]`: start again from the disk, unless it was turned away, and
+///   dial all; with `times`, the starts before the last die before they meet anybody
 /// - `pause n1`, `resume n1`: SIGSTOP and SIGCONT
 /// - `wipe n1`: a crashed node gets an empty disk
 /// - `backup n1`, `restore-backup n1`: copy the disk, and put the copy back into a crashed node
+/// - `swap-backup n1`: the same, but what was in the node is the copy from then on
 pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Result<bool, String> {
     match verb {
         "cluster" => create(world, words)?,
@@ -36,9 +38,9 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             }
         }
         "restart" => {
-            let unlinked = words.flag("unlinked");
+            let (unlinked, times) = (words.flag("unlinked"), words.value("times")?);
             for id in ids(words)? {
-                restart(world, id, unlinked)?;
+                restart(world, id, unlinked, times.unwrap_or(1))?;
             }
         }
         "pause" | "resume" => {
@@ -59,6 +61,11 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
         "restore-backup" => {
             let member = stopped(world, words.next()?)?;
             member.disk = member.backup.clone().ok_or("there is no backup")?;
+        }
+        "swap-backup" => {
+            let member = stopped(world, words.next()?)?;
+            let backup = member.backup.as_mut().ok_or("there is no backup")?;
+            std::mem::swap(&mut member.disk, backup);
         }
         _ => return Ok(false),
     }
@@ -263,7 +270,7 @@ pub(crate) fn crash(
     Ok(())
 }
 
-fn restart(world: &mut World, id: NodeId, unlinked: bool) -> Result<(), String> {
+fn restart(world: &mut World, id: NodeId, unlinked: bool, times: u32) -> Result<(), String> {
     if let Some(verdict) = &stopped(world, id)?.disk.durable.quarantined {
         let line = format!("{id:?} does not start, it was turned away: {verdict}");
         world.tell(Weight::News, line);
@@ -271,6 +278,10 @@ fn restart(world: &mut World, id: NodeId, unlinked: bool) -> Result<(), String> 
     }
     for peer in all(world) {
         world.network.unlink(id, peer);
+    }
+    for _ in 1..times {
+        world.start(id)?;
+        crash(world, id, false, None)?;
     }
     world.start(id)?;
     if unlinked {

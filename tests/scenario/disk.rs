@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use remember::consensus::{
-    Boot, Entry, HardState, Incarnation, Index, IoSeq, Membership, NodeId, PeerRecord, Position,
+    Boots, Entry, HardState, Incarnation, Index, IoSeq, Membership, NodeId, PeerRecord, Position,
     Record, Recovered,
 };
 
@@ -30,7 +30,8 @@ pub(crate) struct Disk {
 #[derive(Clone)]
 pub(crate) struct Durable {
     pub(crate) incarnation: Incarnation,
-    pub(crate) boot: Boot,
+    /// None before the first start.
+    pub(crate) boots: Option<Boots>,
     /// None on a fresh disk.
     pub(crate) membership: Option<Membership>,
     pub(crate) hard_state: HardState,
@@ -62,7 +63,7 @@ impl Disk {
         Self {
             durable: Durable {
                 incarnation,
-                boot: Boot::nth(0, 0),
+                boots: None,
                 membership: None,
                 hard_state: HardState::default(),
                 base: Position::START,
@@ -82,12 +83,15 @@ impl Disk {
     /// be another one at each start, whatever copy of the disk it is.
     pub(crate) fn recover(&mut self, id: NodeId, nonce: u32) -> Result<Recovered, String> {
         let durable = &mut self.durable;
-        let count = u32::try_from(durable.boot.count() + 1).map_err(|wrong| wrong.to_string())?;
-        durable.boot = Boot::nth(count, nonce);
+        let boots = match &durable.boots {
+            Some(before) => before.next(nonce).ok_or("it was started too often")?,
+            None => Boots::first(nonce),
+        };
+        durable.boots = Some(boots.clone());
         Ok(Recovered {
             id,
             incarnation: durable.incarnation,
-            boot: durable.boot,
+            boots,
             membership: durable
                 .membership
                 .clone()

@@ -219,12 +219,12 @@ impl World {
         let nonce = self.starts;
         let member = self.member_mut(id)?;
         let recovered = member.disk.recover(id, nonce)?;
-        let seed = seed * 1_000_000 + id.0 * 1_000 + recovered.boot.count();
+        let seed = seed * 1_000_000 + id.0 * 1_000 + recovered.boots.newest().count();
         member.machine = member.disk.machine()?;
         member.has_written = false;
         let line = format!(
             "{id:?} starts as {}: {}, log {:?}..{:?}",
-            boot(recovered.boot),
+            boot(recovered.boots.newest()),
             narration::hard_state(&recovered.hard_state),
             recovered.base,
             member.disk.durable.last()

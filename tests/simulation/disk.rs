@@ -31,7 +31,7 @@ pub(crate) struct Found {
     /// Which disk this is.
     pub(crate) incarnation: Incarnation,
     /// Which start this is, already durable.
-    pub(crate) boot: remember::consensus::Boot,
+    pub(crate) boots: remember::consensus::Boots,
     /// The cluster, unless the disk is fresh.
     pub(crate) membership: Option<Membership>,
     /// The log and what goes with it.
@@ -75,7 +75,7 @@ impl Disk {
         self.founding = Some(directory);
         Ok(Found {
             incarnation: identity.incarnation,
-            boot: identity.boot,
+            boots: identity.boots,
             membership: None,
             image: Image::default(),
             view: View::default(),
@@ -100,7 +100,7 @@ impl Disk {
         self.open = Some((opened.wal, opened.snapshots));
         Ok(Found {
             incarnation: recovered.incarnation,
-            boot: recovered.boot,
+            boots: recovered.boots,
             membership: Some(recovered.membership),
             image: Image {
                 hard: recovered.hard_state,

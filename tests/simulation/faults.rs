@@ -402,7 +402,8 @@ impl World {
         self.restart_later(id);
     }
 
-    /// Puts an old copy in the place of a disk, if all that may meet it know of newer boots.
+    /// Puts an old copy in the place of a disk, if all that may meet it know of newer boots. It may
+    /// have been started elsewhere, more often than the disk itself.
     fn restore(&mut self, id: NodeId) {
         let others = self.whole().into_iter().filter(|other| *other != id);
         let known = others
@@ -423,7 +424,16 @@ impl World {
         let (disk, boot) = machine.copy.take().expect("there is one");
         machine.disk = disk;
         machine.gone = Some(Gone::OldCopy);
-        tell!(self, "{id:?} gets back the disk of {boot:?}");
+        let starts = self.rng.pick(&[0, 0, 1, 5, 20]);
+        for _ in 0..starts {
+            let disk = &mut self.machine_mut(id).disk;
+            disk.start().expect("nothing goes wrong elsewhere");
+            disk.kill();
+        }
+        tell!(
+            self,
+            "{id:?} gets back the disk of {boot:?}, started {starts} times since"
+        );
         self.restart_later(id);
     }
 

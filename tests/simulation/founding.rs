@@ -31,7 +31,7 @@ impl World {
         tell!(
             self,
             "{id:?} starts {:?} at {:?}",
-            found.boot,
+            found.boots.newest(),
             found.image.last()
         );
         if found.membership.is_some() {
@@ -58,14 +58,14 @@ impl World {
     fn start_member(&mut self, id: NodeId, life: Life, found: Found) {
         let Found {
             incarnation,
-            boot,
+            boots,
             membership,
             image,
             view,
         } = found;
         let membership = membership.expect("a member has one");
         self.oracle.joins(id, &membership);
-        let (kept, dropped) = self.oracle.recovered(id, boot, &image);
+        let (kept, dropped) = self.oracle.recovered(id, boots.newest(), &image);
         if image.base.index > Index(0) {
             self.oracle.hashed(id, image.base.index, view.hash());
         }
@@ -79,7 +79,7 @@ impl World {
         let recovered = Recovered {
             id,
             incarnation,
-            boot,
+            boots,
             membership: membership.clone(),
             hard_state: image.hard,
             base: image.base,
@@ -222,7 +222,6 @@ impl World {
             return;
         }
         self.stop(id, false);
-        self.machine_mut(id).gone = Some(Gone::OldCopy);
         self.restart_later(id);
     }
 
@@ -230,7 +229,6 @@ impl World {
     pub(crate) fn stop(&mut self, id: NodeId, power: bool) {
         let machine = self.machine_mut(id);
         machine.disk.stop_changes();
-        machine.give_up_old_copy();
         let process = machine.process.take();
         let running = process.is_some();
         match process.map(|process| process.stage) {

@@ -49,7 +49,8 @@ pub(crate) struct Machine {
 pub(crate) enum Gone {
     /// Its disk was wiped, so that it must be refused (R13).
     Wiped,
-    /// Its disk is an old copy, so that every peer must refuse it (R15).
+    /// Its disk is an old copy, so that every peer must refuse it, however often it is started
+    /// (R15).
     OldCopy,
     /// It was refused.
     Refused,
@@ -161,14 +162,6 @@ impl Requests {
 }
 
 impl Machine {
-    /// An old copy has one chance to meet its peers: each start makes it look newer, so one that
-    /// is started again and again without meeting anybody could pass for new in the end.
-    pub(crate) fn give_up_old_copy(&mut self) {
-        if self.gone == Some(Gone::OldCopy) {
-            self.gone = Some(Gone::Refused);
-        }
-    }
-
     /// The life of the running process.
     pub(crate) fn life(&self) -> Option<Life> {
         self.process.as_ref().map(|process| process.life)

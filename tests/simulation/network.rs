@@ -259,6 +259,11 @@ impl World {
         self.count(Counted::Turned);
         if self.machine(id).gone == Some(Gone::OldCopy) {
             self.count(Counted::OldCopies);
+            if let Rejection::OldBoot { met, given, .. } = rejection
+                && given.count() > met.count()
+            {
+                self.count(Counted::BusyCopies);
+            }
         }
         self.oracle.turned_away(id, rejection);
     }
@@ -287,7 +292,11 @@ impl World {
             self.network.sessions[old].sender_open = false;
         }
         self.network.sessions[session].sender_open = true;
-        tell!(self, "{id:?} has a link to {to:?} {:?}", hello.boot);
+        tell!(
+            self,
+            "{id:?} has a link to {to:?} {:?}",
+            hello.boots.newest()
+        );
         let event = LinkEvent::Up(hello.clone());
         self.input(id, Input::Link { peer: to, event });
     }

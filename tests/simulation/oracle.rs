@@ -129,9 +129,10 @@ impl Oracle {
         assert_eq!(known, membership, "{id:?} joins another cluster");
     }
 
-    /// A node is turned away only if something happened to its disk (R13, R15).
+    /// A node is turned away only if something happened to its disk (R13, R15), or if what comes is
+    /// late: a word from an earlier start of it.
     pub(crate) fn turned_away(&self, id: NodeId, rejection: &Rejection) {
-        let late = matches!(rejection, Rejection::OldBoot { .. });
+        let late = matches!(rejection, Rejection::OldBoot { met, given, .. } if given < met);
         assert!(
             late || self.witnesses[&id].lost,
             "{id:?} is turned away although nothing happened to it: {rejection}"

@@ -229,7 +229,6 @@ impl World {
             self.lose_power_for_a_while(id);
         } else if is_io(error) {
             machine.disk.kill();
-            machine.give_up_old_copy();
             self.count(Counted::IoErrors);
             self.restart_later(id);
         } else if matches!(error, Error::Quarantined { .. }) {

@@ -51,6 +51,7 @@ counted! {
     RotFound "rotten disks refused at the start",
     Wiped "wiped disks turned away",
     OldCopies "old copies of a disk turned away",
+    BusyCopies "old copies turned away though started more often than the disk itself",
     Quarantined "disks quarantined for ever",
     Recovered "records recovered that were never told durable",
     Dropped "written records lost with the power",

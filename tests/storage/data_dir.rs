@@ -15,7 +15,7 @@ fn every_start_has_a_higher_boot_number() {
     let disk = SimDisk::new(1);
     for boot in 1..10 {
         let directory = open(&disk).unwrap();
-        assert_eq!(directory.identity().boot.count(), boot);
+        assert_eq!(directory.identity().boots.newest().count(), boot);
         assert_eq!(directory.identity().membership, None);
         disk.crash();
     }
@@ -31,11 +31,11 @@ fn a_boot_number_that_was_told_is_never_told_again() {
         let mut reached = false;
         for seed in 0..20 {
             let disk = SimDisk::new(seed);
-            let mut told = open(&disk).unwrap().identity().boot.count();
+            let mut told = open(&disk).unwrap().identity().boots.newest().count();
             for round in 0..4 {
                 disk.lose_power_at(disk.operations() + (at_change + round) % 5);
                 if let Ok(directory) = open(&disk) {
-                    let boot = directory.identity().boot.count();
+                    let boot = directory.identity().boots.newest().count();
                     assert!(boot > told);
                     told = boot;
                 } else {
@@ -43,13 +43,42 @@ fn a_boot_number_that_was_told_is_never_told_again() {
                 }
                 disk.crash();
             }
-            let boot = open(&disk).unwrap().identity().boot.count();
+            let boot = open(&disk).unwrap().identity().boots.newest().count();
             assert!(boot > told);
             last = last.max(boot);
         }
         assert!(last > 1 && reached);
         if at_change == 4 {
             return;
+        }
+    }
+}
+
+#[test]
+fn no_start_that_was_told_is_missing_from_the_past_of_its_disk() {
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        let mut nonce = 0;
+        let mut start = |disk: &SimDisk| {
+            nonce += 1;
+            let directory = DataDir::open(disk.clone(), ID, Incarnation(nonce));
+            directory.map(|directory| directory.identity().boots.clone())
+        };
+        let mut told = vec![start(&disk).unwrap().newest()];
+        let copy = disk.fork(seed);
+        for round in 0..20 {
+            disk.lose_power_at(disk.operations() + (seed + round) % 7);
+            if let Ok(boots) = start(&disk) {
+                told.push(boots.newest());
+            }
+            disk.crash();
+        }
+        let boots = start(&disk).unwrap();
+        assert!(told.len() > 1 && told.iter().all(|boot| !boots.lacks(*boot)));
+        // A copy lacks them all, but for the one that it was taken of, however often it starts.
+        for _ in 0..30 {
+            let boots = start(&copy).unwrap();
+            assert!(!boots.lacks(told[0]) && told[1..].iter().all(|boot| boots.lacks(*boot)));
         }
     }
 }
@@ -84,7 +113,7 @@ fn a_directory_is_one_nodes_own() {
             .to_string()
             .contains("belongs to node 1, not to node 2")
     );
-    let boot = open(&disk).unwrap().identity().boot.count();
+    let boot = open(&disk).unwrap().identity().boots.newest().count();
     assert_eq!(boot, 2, "a start that was refused is no start");
 }
 

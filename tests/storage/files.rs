@@ -35,7 +35,7 @@ fn a_log_comes_back_from_real_files() {
     for (half, records) in records.chunks(150).enumerate() {
         let disk = FileDisk::open(&path).unwrap();
         let mut opened = start(&disk).unwrap();
-        assert_eq!(opened.recovered.boot.count(), half as u64 + 1);
+        assert_eq!(opened.recovered.boots.newest().count(), half as u64 + 1);
         opened.wal.append(records).unwrap();
         opened.wal.mark().unwrap();
     }

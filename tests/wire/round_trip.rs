@@ -244,7 +244,7 @@ fn introduction() -> impl Strategy<Value = Introduction> {
     let host = "[!-~]{1,253}";
     let stand = led_term().prop_flat_map(|term| (Just(term), position(term, 0)));
     let voters = btree_set(1..=limits::NODE_ID_MAX, 1..=limits::MEMBERS_MAX);
-    let member = option::of((stand, voters, any::<u64>(), 1..=u64::MAX));
+    let member = option::of((stand, voters, any::<u64>(), 1..=300_u32));
     (ids, any::<u64>(), host, host, 1..=u16::MAX, member).prop_map(
         |((id, expects), random, api, peer, port, member)| {
             let mut introduction = samples::member(1, 2);
@@ -259,7 +259,7 @@ fn introduction() -> impl Strategy<Value = Introduction> {
                 let ((term, durable), voters, cluster, boot) = drawn;
                 member.term = term;
                 member.durable = durable;
-                member.boot.0 = boot;
+                member.boots = samples::boots(boot);
                 member.membership.cluster.0 = cluster;
                 let named = |id| (NodeId(id), remember::consensus::Incarnation(random ^ id));
                 member.membership.voters = voters.into_iter().map(named).collect();

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use remember::consensus::{
-    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boot, ClusterId, Entry, Forward,
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boots, ClusterId, Entry, Forward,
     ForwardReply, Incarnation, Index, Membership, Message, NodeId, Payload, Position, Refusal,
     Term, Verdict as Vote, VoteReply, VoteRequest,
 };
@@ -226,6 +226,15 @@ pub(crate) fn fresh(id: u64, expects: u64) -> Introduction {
     }
 }
 
+/// A disk that was started so often.
+pub(crate) fn boots(count: u32) -> Boots {
+    let nonce = |start| 0x0bad_0000 + start;
+    let later = (2..=count).map(nonce);
+    later.fold(Boots::first(nonce(1)), |boots, nonce| {
+        boots.next(nonce).unwrap()
+    })
+}
+
 pub(crate) fn member(id: u64, expects: u64) -> Introduction {
     let voter = |id| (NodeId(id), fresh(id, expects).incarnation);
     Introduction {
@@ -234,7 +243,7 @@ pub(crate) fn member(id: u64, expects: u64) -> Introduction {
                 cluster: ClusterId(0xfeed_beef_0000_0001),
                 voters: (1..=5).map(voter).collect(),
             },
-            boot: Boot(4),
+            boots: boots(4),
             term: TERM,
             durable: at(6, 41),
         }),
