@@ -1,10 +1,12 @@
-//! The admin port: health and metrics. Nothing secret, and nothing that acts.
+//! The admin port: health, metrics, and which state the node is in. Nothing secret, and nothing that
+//! acts.
 
 use std::rc::Rc;
 
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Peer;
@@ -12,7 +14,7 @@ use super::api::headers_of;
 use super::connection::Route;
 use super::health::{Readiness, not_started};
 use super::metrics::{Endpoint, Metrics, OPENMETRICS};
-use super::reply::{Problem, Reply, text, with};
+use super::reply::{Problem, Reply, json, text, with};
 use crate::node::Handle;
 
 /// What the admin port answers from.
@@ -21,6 +23,17 @@ pub(super) struct Admin {
     pub(super) handle: Handle,
     pub(super) metrics: Rc<Metrics>,
     pub(super) readiness: Rc<Readiness>,
+}
+
+/// `GET /statez`: where two nodes say the same `term` and `index`, they say the same of everything.
+#[derive(Serialize)]
+struct StateDocument {
+    term: u64,
+    index: u64,
+    revision: u64,
+    keys: usize,
+    /// The hash of the state, in 16 hexadecimal digits: no number of JSON holds it.
+    hash: String,
 }
 
 impl Route for Admin {
@@ -47,6 +60,7 @@ impl Admin {
             "/livez" => health(None),
             "/startupz" => health(not_started(&self.handle)),
             "/readyz" => health(self.readiness.lacks()),
+            "/statez" => Ok(json(&StateDocument::of(&self.handle))),
             "/metrics" => {
                 let kind = HeaderValue::from_static(OPENMETRICS);
                 Ok(with(
@@ -57,8 +71,23 @@ impl Admin {
             }
             _ => Err(Problem::new(
                 StatusCode::NOT_FOUND,
-                "no such endpoint; /livez, /startupz, /readyz and /metrics are there",
+                "no such endpoint; /livez, /startupz, /readyz, /statez and /metrics are there",
             )),
+        }
+    }
+}
+
+impl StateDocument {
+    fn of(handle: &Handle) -> Self {
+        let store = handle.store();
+        let view = store.view();
+        let position = view.position();
+        Self {
+            term: position.term.0,
+            index: position.index.0,
+            revision: view.revision().0,
+            keys: view.len(),
+            hash: format!("{:016x}", view.hash()),
         }
     }
 }

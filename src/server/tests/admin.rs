@@ -1,4 +1,4 @@
-//! Health and metrics.
+//! Health, metrics and the state's hash.
 
 use super::{Fixture, run};
 use crate::consensus::{Index, NodeId, Role};
@@ -110,5 +110,25 @@ fn metrics_say_what_the_node_is_and_what_it_was_asked() {
             let found = metrics.text().lines().any(|found| found == line);
             assert!(found, "{line} is not in\n{}", metrics.text());
         }
+    });
+}
+
+#[test]
+fn the_state_is_told_by_its_hash() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut admin = fixture.admin().await;
+        let mut client = fixture.client().await;
+        client.put("/v1/kv/a", "x").await;
+        let told = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+        let before = told(admin.get("/statez").await.text());
+        assert_eq!(before["index"], 1);
+        assert_eq!(before["revision"], 2);
+        assert_eq!(before["keys"], 1);
+        let hash = fixture.handle.store().view().rehash();
+        assert_eq!(before["hash"], format!("{hash:016x}"));
+        client.put("/v1/kv/a", "y").await;
+        let after = told(admin.get("/statez").await.text());
+        assert_ne!(before["hash"], after["hash"]);
     });
 }
