@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::aside::drop_aside;
 use super::context::{Context, Event, Received};
 use super::handle::{Request, Shared};
 use super::snapshots::Transfers;
@@ -199,10 +200,9 @@ impl Driver {
                 }
             }
             Event::SnapshotWritten(position, written) => {
-                self.transfers.written();
-                match written {
-                    Ok(()) => self.published = Some(position),
-                    Err(error) => warn!(error, "the state could not be written as a snapshot"),
+                self.transfers.written(&written);
+                if written.is_ok() {
+                    self.published = Some(position);
                 }
             }
             Event::SnapshotSent(to, delivered) => {
@@ -266,8 +266,9 @@ impl Driver {
         }
         self.outputs = outputs;
         // One that the engine did not ask to install is of no use any more.
-        if let Some((from, position, _)) = self.received.take() {
+        if let Some((from, position, received)) = self.received.take() {
             self.transfers.received(from, position, Ok(()));
+            drop_aside(received);
         }
         self.submit_backlog();
         self.consider_snapshot(&status);
@@ -347,9 +348,7 @@ impl Driver {
             keep_log,
             snapshot,
         });
-        let before = self.shared.store.borrow_mut().replace(view);
-        // Dropping a large state takes a while.
-        std::thread::spawn(move || drop(before));
+        drop_aside(self.shared.store.borrow_mut().replace(view));
         self.waiting.skipped_to(position.index);
     }
 
@@ -378,7 +377,7 @@ impl Driver {
         let view = store.view();
         let outgrown = status.log_bytes as u64 > view.used_bytes();
         if outgrown && view.position().index > status.base.index {
-            self.transfers.write(view.clone());
+            self.transfers.write(view);
         }
     }
 

@@ -9,11 +9,13 @@
 //! ```
 //!
 //! `run` puts a node together and takes it apart; `founding` is its first start; `driver` is the
-//! one loop; `dialer`, `acceptor` and `outbox` are its links; `snapshots` moves snapshots;
+//! one loop; `dialer`, `acceptor` and `outbox` are its links; `snapshots` moves snapshots, and
+//! `aside` keeps what takes long off the thread;
 //! `waiting` are its clients; [`Handle`] is their way in. No rule of consensus lives here: the
 //! engine decides, this carries out.
 
 mod acceptor;
+mod aside;
 mod context;
 mod dialer;
 mod driver;
@@ -24,6 +26,8 @@ mod handle;
 mod outbox;
 mod run;
 mod settings;
+mod snapshot_receiver;
+mod snapshot_sender;
 mod snapshots;
 mod waiting;
 

@@ -1,0 +1,275 @@
+use std::future::Future;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::consensus::{ClusterId, Incarnation, Index, Membership, Payload};
+use crate::node::context::Received;
+use crate::node::{MemberAddress, Settings};
+use crate::state::{Command, Condition, Store};
+use crate::storage::{DataDir, WalConfig};
+use crate::wire::limits::CHUNK_BYTES_MAX;
+use crate::wire::{Address, Decoder, Phase};
+
+const LEADER: NodeId = NodeId(1);
+const FOLLOWER: NodeId = NodeId(2);
+const TERM: Term = Term(3);
+
+/// One of two nodes without an engine: its snapshots, and its link to the other.
+struct Side {
+    context: Rc<Context>,
+    transfers: Transfers,
+    events: mpsc::Receiver<Event>,
+    decoder: Decoder,
+    directory: PathBuf,
+}
+
+impl Side {
+    fn new(name: &str, id: NodeId) -> Self {
+        let directory = format!("remember-snapshots-{}-{name}-{id}", std::process::id());
+        let directory = std::env::temp_dir().join(directory);
+        let address = |port| Address {
+            host: "localhost".to_owned(),
+            port,
+        };
+        let members = [(LEADER, 1), (FOLLOWER, 3)].map(|(id, port)| {
+            let (peer, api) = (address(port), address(port + 1));
+            (id, MemberAddress { peer, api })
+        });
+        let settings = Settings::new(id, members.into(), &directory);
+        let disk = FileDisk::open(&directory).unwrap();
+        let mut data = DataDir::open(disk, id, Incarnation(id.0)).unwrap();
+        let voters = [LEADER, FOLLOWER].map(|id| (id, Incarnation(id.0))).into();
+        let cluster = ClusterId(7);
+        data.found(Membership { cluster, voters }, WalConfig::default())
+            .unwrap();
+        let snapshots = data.recover(WalConfig::default()).unwrap().snapshots;
+        let (sender, events) = mpsc::channel(16);
+        let context = Rc::new(Context::new(settings, Incarnation(id.0), sender));
+        for peer in context.peers.values() {
+            peer.outbox.reset(true);
+        }
+        Self {
+            transfers: Transfers::new(Rc::clone(&context), snapshots),
+            context,
+            events,
+            decoder: Decoder::new(Phase::Link, 1),
+            directory,
+        }
+    }
+
+    /// What comes next out of this side.
+    async fn next(&mut self) -> Next {
+        let peer = self.context.peers.values().next().unwrap();
+        let bytes = tokio::select! {
+            bytes = peer.outbox.take() => bytes,
+            event = self.events.recv() => return Next::Event(event.unwrap()),
+        };
+        self.decoder.space().extend_from_slice(&bytes);
+        let mut parts = Vec::new();
+        while let Some(frame) = self.decoder.frame().unwrap() {
+            let Packet::Snapshot(part) = Packet::decode(frame).unwrap() else {
+                panic!("no other packets are sent here");
+            };
+            parts.push(part);
+        }
+        Next::Said(parts)
+    }
+}
+
+enum Next {
+    /// To the other side.
+    Said(Vec<Snapshot>),
+    /// To its own driver.
+    Event(Event),
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// A leader with a published snapshot, and a follower without.
+struct Pair {
+    leader: Side,
+    follower: Side,
+    view: View,
+}
+
+impl Pair {
+    async fn new(name: &str) -> Self {
+        let mut leader = Side::new(name, LEADER);
+        let mut store = Store::default();
+        for index in 1..=3 {
+            let put = Command::Put {
+                key: Bytes::from(vec![index]),
+                value: vec![index; CHUNK_BYTES_MAX].into(),
+                condition: Condition::Always,
+            };
+            let index = Index(index.into());
+            let position = Position { term: TERM, index };
+            store.apply(position, &Payload::Command(put.encode()));
+        }
+        let view = store.view().clone();
+        leader.transfers.write(&view);
+        let Some(Event::SnapshotWritten(_, Ok(()))) = leader.events.recv().await else {
+            panic!("the snapshot is written");
+        };
+        let follower = Side::new(name, FOLLOWER);
+        Self {
+            leader,
+            follower,
+            view,
+        }
+    }
+
+    /// Sends the snapshot and carries what both say, tampered with on its way to the follower.
+    /// Says what the leader believes, and what the follower has.
+    async fn send(
+        &mut self,
+        mut tamper: impl FnMut(Snapshot) -> Snapshot,
+    ) -> (bool, Result<Box<Received>, String>) {
+        let Self {
+            leader, follower, ..
+        } = self;
+        leader.transfers.send(FOLLOWER, TERM);
+        let mut outcome = Err("nothing came whole".to_owned());
+        loop {
+            tokio::select! {
+                next = leader.next() => match next {
+                    Next::Said(parts) => for part in parts {
+                        follower.transfers.take(LEADER, tamper(part));
+                    },
+                    Next::Event(Event::SnapshotSent(_, delivered)) => {
+                        return (delivered, outcome);
+                    }
+                    Next::Event(event) => panic!("{event:?}"),
+                },
+                next = follower.next() => match next {
+                    Next::Said(parts) => for part in parts {
+                        leader.transfers.take(FOLLOWER, part);
+                    },
+                    Next::Event(Event::SnapshotReceived(from, _, position, received)) => {
+                        let told = received.as_ref().map(|_| ()).map_err(String::as_str);
+                        follower.transfers.received(from, position, told);
+                        outcome = received;
+                    }
+                    Next::Event(event) => panic!("{event:?}"),
+                },
+            }
+        }
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn a_snapshot_with_a_wrong_checksum_is_refused_and_taken_when_it_is_sent_again() {
+    run(async {
+        let mut pair = Pair::new("checksum").await;
+        let (delivered, refused) = pair
+            .send(|part| match part {
+                Snapshot::End { checksum } => Snapshot::End {
+                    checksum: checksum ^ 1,
+                },
+                part => part,
+            })
+            .await;
+        let sentence = refused.unwrap_err();
+        assert!(!delivered);
+        assert!(sentence.contains("it was damaged"), "{sentence}");
+
+        let (delivered, received) = pair.send(|part| part).await;
+        assert!(delivered);
+        assert_eq!(received.unwrap().view.hash(), pair.view.hash());
+    });
+}
+
+#[test]
+fn a_snapshot_that_lacks_a_piece_or_is_too_large_is_refused() {
+    run(async {
+        let mut pair = Pair::new("gap").await;
+        let (delivered, refused) = pair
+            .send(|part| match part {
+                Snapshot::Chunk { offset, data } if offset > 0 => Snapshot::Chunk {
+                    offset: offset + 1,
+                    data,
+                },
+                part => part,
+            })
+            .await;
+        assert!(!delivered);
+        assert!(refused.unwrap_err().contains("was due"));
+
+        let (delivered, refused) = pair
+            .send(|part| match part {
+                Snapshot::Begin { term, position, .. } => Snapshot::Begin {
+                    term,
+                    position,
+                    total_bytes: 1 << 40,
+                },
+                part => part,
+            })
+            .await;
+        assert!(!delivered);
+        assert!(refused.unwrap_err().contains("more than any state"));
+        let left = std::fs::read_dir(&pair.follower.directory).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        let unfinished = left
+            .iter()
+            .any(|name| name.to_string_lossy().contains("unfinished"));
+        assert!(!unfinished, "{left:?}");
+    });
+}
+
+#[test]
+fn a_snapshot_that_replaces_another_is_the_only_one_that_is_told_of() {
+    run(async {
+        let mut pair = Pair::new("replaced").await;
+        // Never carried, so it would wait for the follower's word.
+        pair.leader.transfers.send(FOLLOWER, TERM);
+        let (delivered, received) = pair.send(|part| part).await;
+        assert!(delivered);
+        assert_eq!(received.unwrap().view.hash(), pair.view.hash());
+    });
+}
+
+#[test]
+fn parts_that_nobody_waited_for_are_refused_before_they_fill_memory() {
+    run(async {
+        let mut pair = Pair::new("flood").await;
+        let position = pair.view.position();
+        let take = &mut pair.follower.transfers;
+        take.take(
+            LEADER,
+            Snapshot::Begin {
+                term: TERM,
+                position,
+                total_bytes: 1 << 30,
+            },
+        );
+        let data = Bytes::from(vec![0; CHUNK_BYTES_MAX]);
+        for part in 0..100 {
+            let offset = part * CHUNK_BYTES_MAX as u64;
+            let data = data.clone();
+            take.take(LEADER, Snapshot::Chunk { offset, data });
+        }
+        let Next::Said(said) = pair.follower.next().await else {
+            panic!("nothing came whole");
+        };
+        let failed = Snapshot::Ack {
+            position,
+            received: 0,
+            delivery: Delivery::Failed,
+        };
+        assert_eq!(said, [failed]);
+    });
+}
