@@ -3,6 +3,7 @@
 //! ```text
 //!   run --> node                      this process becomes a node
 //!       --> local                     several nodes as child processes, and a live table
+//!       --> bench                     clusters as child processes, loaded and measured
 //!       --> status, transfer, kv      clients: `client` --> HTTP --> any node
 //!       --> completion, version
 //! ```
@@ -11,6 +12,7 @@
 //! What a command returns as its exit code is in [`exit`]. Nothing that a user of the library
 //! would miss is here.
 
+mod bench;
 mod client;
 mod completion;
 mod endpoint;
@@ -27,6 +29,7 @@ mod node;
 mod node_process;
 mod print_config;
 mod status;
+mod stops;
 mod table;
 mod terminal;
 mod transfer;
@@ -65,6 +68,8 @@ enum Command {
     Transfer(transfer::Transfer),
     #[command(subcommand)]
     Kv(kv::Kv),
+    #[command(subcommand)]
+    Bench(bench::Bench),
     Completion(completion::Completion),
     /// Prints the version
     Version,
@@ -94,6 +99,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Status(status) => status.run(terminal),
         Command::Transfer(transfer) => transfer.run(),
         Command::Kv(kv) => kv.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Completion(completion) => completion.run(&mut Cli::command()),
         Command::Version => version(),
     }?;

@@ -269,7 +269,7 @@ async fn came(mut signals: watch::Receiver<usize>, count: usize) {
 }
 
 /// Has the kernel end this process when its parent ends, however that ends.
-fn die_with(parent: i32) -> anyhow::Result<()> {
+pub(super) fn die_with(parent: i32) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have ended before the kernel was told.
     if getppid().map(Pid::as_raw_pid) == Some(parent) {

@@ -16,7 +16,6 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -26,6 +25,7 @@ use super::environment;
 use super::exit::{Exit, Failed, say};
 use super::home::Home;
 use super::node_process::NodeProcess;
+use super::stops::stops;
 use super::terminal::Terminal;
 use board::Board;
 use child::{Child, Stop};
@@ -216,25 +216,4 @@ impl Local {
         shown?;
         Ok(Exit::Done)
     }
-}
-
-/// The signals that ask this process to end.
-fn stops() -> std::io::Result<mpsc::Receiver<()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let (sender, stops) = mpsc::channel(1);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hang_up.recv() => {}
-            }
-            if sender.send(()).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(stops)
 }

@@ -1,0 +1,269 @@
+//! A cluster that is measured: processes on 127.0.0.1, with their data in one directory.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::Signal;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::http::Connection;
+use super::server::Server;
+use super::system::{System, View};
+use crate::cli::exit::Exit;
+use crate::cli::home::Home;
+use crate::cli::node_process::{self, NodeProcess};
+
+/// How long a cluster may take to be whole: longer only if something is broken.
+const WHOLE: Duration = Duration::from_mins(1);
+
+/// How often to look whether it is.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a node may take to answer a question.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How far apart the ports of one purpose are from those of the next.
+const PORTS: u16 = 100;
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) nodes: u8,
+    /// Ports are this plus 100 for each purpose, plus the number of the node.
+    pub(super) base_port: u16,
+    /// The etcd program, if etcd is measured at all.
+    pub(super) etcd: Option<PathBuf>,
+}
+
+/// A running cluster. Dropped, its servers end and its data goes.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) system: System,
+    /// Ended before the home goes.
+    pub(super) servers: Vec<Server>,
+    plan: Plan,
+    home: Home,
+}
+
+/// The leader, as all nodes see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Leader {
+    /// Its place among the servers.
+    pub(super) at: usize,
+    pub(super) term: u64,
+    /// The place of another node, and the number by which the system knows it.
+    pub(super) other: (usize, u64),
+}
+
+impl Plan {
+    /// Starts a cluster with fresh data, and waits until it is whole.
+    pub(super) async fn start(&self, system: System) -> anyhow::Result<Cluster> {
+        self.demand_free_ports(system)?;
+        let home = Home::open("bench", None, false)?;
+        let mut servers = Vec::new();
+        for node in 1..=self.nodes {
+            let process = self.start_node(system, node, home.path())?;
+            let log = log(home.path(), node);
+            servers.push(Server::new(self.ports(system, node)[0], log, process));
+        }
+        let mut cluster = Cluster {
+            system,
+            servers,
+            plan: self.clone(),
+            home,
+        };
+        cluster.whole().await?;
+        Ok(cluster)
+    }
+
+    /// The ports of a node: for clients, for peers, for health.
+    fn ports(&self, system: System, node: u8) -> [u16; 3] {
+        let first = match system {
+            System::Remember => 0,
+            System::Etcd => 3 * PORTS,
+        };
+        [0, PORTS, 2 * PORTS].map(|purpose| self.base_port + first + purpose + u16::from(node))
+    }
+
+    fn demand_free_ports(&self, system: System) -> anyhow::Result<()> {
+        for port in (1..=self.nodes).flat_map(|node| self.ports(system, node)) {
+            if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                let sentence = format!("port {port}: {error}; choose others with --base-port");
+                return Err(Exit::Failed.because(sentence).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn start_node(&self, system: System, node: u8, home: &Path) -> anyhow::Result<Child> {
+        match system {
+            System::Remember => self.start_remember(node, home),
+            System::Etcd => self.start_etcd(node, home),
+        }
+    }
+
+    fn start_remember(&self, node: u8, home: &Path) -> anyhow::Result<Child> {
+        let member = |node| {
+            let [api, peer, _] = self.ports(System::Remember, node);
+            format!("{node}=127.0.0.1:{peer}/127.0.0.1:{api}")
+        };
+        let members: Vec<_> = (1..=self.nodes).map(member).collect();
+        let [_, _, admin] = self.ports(System::Remember, node);
+        let process = NodeProcess {
+            node,
+            members: members.join(","),
+            admin: format!("127.0.0.1:{admin}"),
+            data_dir: home.join(format!("node-{node}")),
+            log: log(home, node),
+        };
+        process.start()
+    }
+
+    /// With all its defaults, but for who it is and where it listens.
+    fn start_etcd(&self, node: u8, home: &Path) -> anyhow::Result<Child> {
+        let program = self.etcd.as_ref().context("etcd is not to be measured")?;
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let member = |node| format!("m{node}={}", url(self.ports(System::Etcd, node)[1]));
+        let members: Vec<_> = (1..=self.nodes).map(member).collect();
+        let [client, peer, _] = self.ports(System::Etcd, node);
+        let mut command = super::guard::guarded(program)?;
+        command
+            .args(["--name", &format!("m{node}")])
+            .arg("--data-dir")
+            .arg(home.join(format!("etcd-{node}")))
+            .args(["--listen-client-urls", &url(client)])
+            .args(["--advertise-client-urls", &url(client)])
+            .args(["--listen-peer-urls", &url(peer)])
+            .args(["--initial-advertise-peer-urls", &url(peer)])
+            .args(["--initial-cluster", &members.join(",")]);
+        node_process::start(command, &log(home, node))
+    }
+}
+
+fn log(home: &Path, node: u8) -> PathBuf {
+    home.join(format!("node-{node}.log"))
+}
+
+impl Cluster {
+    pub(super) fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(|server| server.port).collect()
+    }
+
+    /// Waits until all nodes run and follow one leader, which answers reads at every node.
+    pub(super) async fn whole(&mut self) -> anyhow::Result<Leader> {
+        let until = Instant::now() + WHOLE;
+        loop {
+            for server in &mut self.servers {
+                server.demand_alive()?;
+            }
+            if let Some(leader) = self.leader().await
+                && self.reads_everywhere().await
+            {
+                return Ok(leader);
+            }
+            if Instant::now() >= until {
+                let name = self.system.name();
+                anyhow::bail!("the cluster of {name} is not whole after {WHOLE:?}");
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// The leader, if all nodes agree on it and it hears all of them.
+    async fn leader(&self) -> Option<Leader> {
+        let mut views = Vec::new();
+        for server in &self.servers {
+            views.push(self.view(server.port).await?);
+        }
+        let first = *views.first()?;
+        let agreed = |view: &View| (view.leader, view.term) == (first.leader, first.term);
+        let at = views
+            .iter()
+            .position(|view| Some(view.node) == first.leader)?;
+        let hears_all = views[at].alive.is_none_or(|alive| alive == views.len());
+        let next = (at + 1) % views.len();
+        (hears_all && views.iter().all(agreed)).then_some(Leader {
+            at,
+            term: first.term,
+            other: (next, views[next].node),
+        })
+    }
+
+    async fn view(&self, port: u16) -> Option<View> {
+        let answer = ask(port, &self.system.ask_view()).await?;
+        self.system.view(&answer).ok()
+    }
+
+    async fn reads_everywhere(&self) -> bool {
+        let read = self.system.get("whole");
+        for server in &self.servers {
+            let asked = timeout(PATIENCE, async {
+                let mut connection = Connection::open(server.port).await?;
+                connection.exchange(&read).await
+            });
+            match asked.await {
+                Ok(Ok(answer)) if answer.is_success() || answer.status == 404 => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    pub(super) fn signal(&self, at: usize, signal: Signal) -> anyhow::Result<()> {
+        self.servers[at].signal(signal)
+    }
+
+    /// Starts a server again that was killed, with the data that it left.
+    pub(super) async fn start_again(&mut self, at: usize) -> anyhow::Result<()> {
+        self.servers[at].ended().await?;
+        let node = u8::try_from(at + 1).context("there are not as many nodes")?;
+        let process = self.plan.start_node(self.system, node, self.home.path())?;
+        self.servers[at].started(process);
+        Ok(())
+    }
+
+    /// Asks the leader to hand over to another node; returns when it has answered.
+    pub(super) async fn hand_over(&self, leader: Leader) -> anyhow::Result<()> {
+        let ask = self.system.hand_over(leader.other.1);
+        let mut connection = Connection::open(self.servers[leader.at].port).await?;
+        let answer = timeout(PATIENCE, connection.exchange(&ask)).await??;
+        let sentence = String::from_utf8_lossy(&answer.body);
+        anyhow::ensure!(answer.is_success(), "no hand-over: {sentence}");
+        Ok(())
+    }
+
+    /// The processor time of all servers together.
+    pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
+        self.servers.iter().map(Server::cpu).sum()
+    }
+
+    /// The memory of the largest server, in MiB.
+    pub(super) fn memory_mib(&self) -> anyhow::Result<f64> {
+        let mut most = 0;
+        for server in &self.servers {
+            most = most.max(server.memory()?);
+        }
+        Ok(mebibytes(most))
+    }
+
+    pub(super) fn nodes(&self) -> u8 {
+        self.plan.nodes
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "told with a few digits")]
+pub(super) fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+async fn ask(port: u16, request: &[u8]) -> Option<Vec<u8>> {
+    let asked = timeout(PATIENCE, async {
+        let mut connection = Connection::open(port).await?;
+        connection.exchange(request).await
+    });
+    let answer = asked.await.ok()?.ok()?;
+    answer.is_success().then(|| answer.body.to_vec())
+}
