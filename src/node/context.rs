@@ -57,6 +57,8 @@ pub(super) struct Peer {
     pub(super) outbox: Outbox,
     /// Ends the wait before the next dial (S8).
     pub(super) dial_now: Notify,
+    /// What it was last told about the snapshot that it sends.
+    pub(super) acknowledged: RefCell<Option<Packet>>,
 }
 
 impl Context {

@@ -182,10 +182,15 @@ impl Driver {
     fn take_event(&mut self, event: Event) {
         match event {
             Event::Link(peer, event) => {
-                if let LinkEvent::Up(hello) = &event {
-                    let told = hello.boots.newest();
-                    let boot = self.boots.entry(peer).or_insert(told);
-                    *boot = told.max(*boot);
+                match &event {
+                    LinkEvent::Up(hello) => {
+                        let told = hello.boots.newest();
+                        let boot = self.boots.entry(peer).or_insert(told);
+                        *boot = told.max(*boot);
+                        self.transfers.link_up(peer);
+                    }
+                    LinkEvent::Ended => self.transfers.link_ended(peer),
+                    LinkEvent::Refused | LinkEvent::Unreachable => {}
                 }
                 self.inputs.push(Input::Link { peer, event });
             }

@@ -32,6 +32,8 @@ pub(super) enum SendFailure {
     Silent,
     #[error("the follower does not take it")]
     NotTaken,
+    #[error("the link ended")]
+    LinkEnded,
 }
 
 /// Sends the newest snapshot, and waits until the follower has taken it in.
@@ -63,6 +65,10 @@ pub(super) async fn send(
         };
         let chunk;
         (checksum, chunk) = aside(read).await?;
+        if progress.has_changed().is_err() {
+            // Over the next link it would be a piece of nothing.
+            return Err(SendFailure::LinkEnded);
+        }
         let data = Bytes::from(chunk);
         say(Snapshot::Chunk { offset, data });
         offset += length;
@@ -96,8 +102,8 @@ async fn wait_for(
         }
         match timeout(PATIENCE, progress.changed()).await {
             Ok(Ok(())) => {}
-            // Nobody is left who would hear the follower.
-            Ok(Err(_)) | Err(_) => return Err(SendFailure::Silent),
+            Ok(Err(_)) => return Err(SendFailure::LinkEnded),
+            Err(_) => return Err(SendFailure::Silent),
         }
     }
 }

@@ -37,17 +37,11 @@ pub(super) struct Transfers {
     write_at: Instant,
 }
 
-/// A snapshot on its way to a follower; dropped, it ends without a word.
+/// A snapshot on its way to a follower.
 struct Sending {
-    /// What the follower last said about it.
+    /// What the follower last said about it; dropped, it fails.
     progress: watch::Sender<Option<Progress>>,
     task: AbortHandle,
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// What a follower says about the snapshot that it is being sent.
@@ -97,7 +91,9 @@ impl Transfers {
     pub(super) fn send(&mut self, to: NodeId, term: Term) {
         let (progress, watching) = watch::channel(None);
         let (context, snapshots) = (Rc::clone(&self.context), self.snapshots.clone());
-        self.sending.remove(&to);
+        if let Some(replaced) = self.sending.remove(&to) {
+            replaced.task.abort();
+        }
         let task = spawn_local(async move {
             let sent = send(&context, snapshots, to, term, watching).await;
             if let Err(error) = &sent {
@@ -151,6 +147,21 @@ impl Transfers {
         }
     }
 
+    /// The link to a peer came up: what it was told last may have been lost with the one before.
+    pub(super) fn link_up(&self, peer: NodeId) {
+        if let Some(peer) = self.context.peers.get(&peer)
+            && let Some(ack) = &*peer.acknowledged.borrow()
+            && let Err(error) = peer.outbox.push(ack)
+        {
+            warn!(%error, "a packet cannot be sent");
+        }
+    }
+
+    /// The link to a peer ended, and with it the snapshot that it was being sent.
+    pub(super) fn link_ended(&mut self, peer: NodeId) {
+        self.sending.remove(&peer);
+    }
+
     /// Tells the sender what became of its snapshot.
     pub(super) fn received(&self, from: NodeId, position: Position, outcome: Result<(), &str>) {
         let delivery = match outcome {
@@ -181,6 +192,9 @@ pub(super) fn acknowledge(
         delivery,
     });
     push(context, to, &ack);
+    if let Some(peer) = context.peers.get(&to) {
+        peer.acknowledged.replace(Some(ack));
+    }
 }
 
 pub(super) fn push(context: &Context, to: NodeId, packet: &Packet) {

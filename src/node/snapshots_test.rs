@@ -8,6 +8,7 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, Index, Membership, Payload};
 use crate::node::context::Received;
+use crate::node::outbox::Outbox;
 use crate::node::{MemberAddress, Settings};
 use crate::state::{Command, Condition, Store};
 use crate::storage::{DataDir, WalConfig};
@@ -59,6 +60,10 @@ impl Side {
             decoder: Decoder::new(Phase::Link, 1),
             directory,
         }
+    }
+
+    fn outbox(&self) -> &Outbox {
+        &self.context.peers.values().next().unwrap().outbox
     }
 
     /// What comes next out of this side.
@@ -271,5 +276,47 @@ fn parts_that_nobody_waited_for_are_refused_before_they_fill_memory() {
             delivery: Delivery::Failed,
         };
         assert_eq!(said, [failed]);
+    });
+}
+
+#[test]
+fn a_word_that_the_link_lost_is_said_again_over_the_next_one() {
+    run(async {
+        let mut pair = Pair::new("lost").await;
+        pair.leader.transfers.send(FOLLOWER, TERM);
+        pair.follower.outbox().reset(false);
+        let Next::Said(parts) = pair.leader.next().await else {
+            panic!("it begins");
+        };
+        for part in parts {
+            pair.follower.transfers.take(LEADER, part);
+        }
+        let follower = pair.follower.context.peers.values().next().unwrap();
+        while follower.acknowledged.borrow().is_none() {
+            tokio::task::yield_now().await;
+        }
+        pair.follower.outbox().reset(true);
+        pair.follower.transfers.link_up(LEADER);
+        let Next::Said(said) = pair.follower.next().await else {
+            panic!("it says how far it is");
+        };
+        assert!(matches!(said[0], Snapshot::Ack { .. }), "{said:?}");
+    });
+}
+
+#[test]
+fn a_snapshot_whose_link_ends_has_failed_at_once() {
+    run(async {
+        let mut pair = Pair::new("link").await;
+        pair.leader.transfers.send(FOLLOWER, TERM);
+        let Next::Said(_) = pair.leader.next().await else {
+            panic!("it begins");
+        };
+        pair.leader.outbox().reset(false);
+        pair.leader.transfers.link_ended(FOLLOWER);
+        let Next::Event(Event::SnapshotSent(FOLLOWER, delivered)) = pair.leader.next().await else {
+            panic!("its end is told");
+        };
+        assert!(!delivered);
     });
 }
