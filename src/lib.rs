@@ -22,4 +22,6 @@ pub mod node;
 pub mod server;
 pub mod state;
 pub mod storage;
+#[cfg(feature = "full")]
+pub mod tls;
 pub mod wire;

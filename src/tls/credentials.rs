@@ -1,0 +1,266 @@
+//! A certificate, its key and the authority, read from files and checked as a whole.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::Stream;
+use super::error::{Error, Failure, fault};
+use super::name::{MemberName, dns_names};
+use crate::consensus::NodeId;
+
+/// The longest file that is read, in bytes; a longer one is refused.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where the credentials of one process are, each in PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Files {
+    /// Its certificate, followed by those between it and the authority.
+    pub certificate: PathBuf,
+    /// The key of that.
+    pub key: PathBuf,
+    /// The certificates of every authority that is trusted.
+    pub authority: PathBuf,
+}
+
+/// What the files hold.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Contents {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    authority: Vec<u8>,
+}
+
+/// What the files say.
+pub(super) struct Credentials {
+    files: Files,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+/// Connects a client of the API, which shows a certificate of its own.
+#[derive(Clone)]
+pub struct Connector(Arc<ClientConfig>);
+
+impl Files {
+    /// Reads all three.
+    pub(super) fn read(&self) -> Result<Contents, Error> {
+        Ok(Contents {
+            certificate: read("certificate", &self.certificate)?,
+            key: read("key", &self.key)?,
+            authority: read("authority", &self.authority)?,
+        })
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    let unreadable = |error| Error::Unreadable {
+        what,
+        path: path.to_owned(),
+        error,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let mut file = file.take(FILE_BYTES_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(bytes)
+}
+
+fn certificates(
+    what: &'static str,
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let not_pem = |error: String| Error::NotPem {
+        what,
+        path: path.to_owned(),
+        error,
+    };
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let all = all.map_err(|error| not_pem(error.to_string()))?;
+    if all.is_empty() {
+        return Err(not_pem("there is no CERTIFICATE in it".to_owned()));
+    }
+    Ok(all)
+}
+
+impl Credentials {
+    /// Reads and checks everything but the names.
+    pub(super) fn new(files: &Files, contents: &Contents) -> Result<Self, Error> {
+        let chain = certificates("certificate", &files.certificate, &contents.certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| Error::NotPem {
+            what: "private key",
+            path: files.key.clone(),
+            error: error.to_string(),
+        })?;
+        let mut roots = RootCertStore::empty();
+        for root in certificates("authority", &files.authority, &contents.authority)? {
+            roots.add(root).map_err(|error| Error::NotPem {
+                what: "authority",
+                path: files.authority.clone(),
+                error: error.to_string(),
+            })?;
+        }
+        let credentials = Self {
+            files: files.clone(),
+            chain,
+            key,
+            roots: Arc::new(roots),
+            provider: Arc::new(ring::default_provider()),
+        };
+        credentials.check_at(UnixTime::now())?;
+        Ok(credentials)
+    }
+
+    /// Says what another side would have against the certificate at some time.
+    fn check_at(&self, time: UnixTime) -> Result<(), Error> {
+        let (own, chain) = self.own();
+        let verified = self.verifier()?.verify_client_cert(own, chain, time);
+        verified.map(drop).map_err(|error| self.refused(&error))
+    }
+
+    fn own(&self) -> (&CertificateDer<'static>, &[CertificateDer<'static>]) {
+        // There is at least one: `certificates` says so.
+        self.chain.split_first().map_or_else(
+            || unreachable!("a file without certificates was refused"),
+            |(own, chain)| (own, chain),
+        )
+    }
+
+    /// Whether the certificate expires within `time`.
+    pub(super) fn expires_within(&self, time: Duration) -> bool {
+        let now = Duration::from_secs(UnixTime::now().as_secs());
+        self.check_at(UnixTime::since_unix_epoch(now + time))
+            .is_err()
+    }
+
+    /// The member that the certificate names, which has to be `id`, and as a server too.
+    pub(super) fn member(&self, id: NodeId) -> Result<MemberName, Error> {
+        let (own, chain) = self.own();
+        let names = dns_names(own);
+        let members = names.iter().filter_map(|name| MemberName::parse(name));
+        let members: Vec<_> = members.collect();
+        let [name] = members.as_slice() else {
+            return Err(self.misnamed(id, names));
+        };
+        let Some(server_name) = name.server_name().filter(|_| name.id == id) else {
+            return Err(self.misnamed(id, names));
+        };
+        let verifier = WebPkiServerVerifier::builder_with_provider(
+            Arc::clone(&self.roots),
+            Arc::clone(&self.provider),
+        );
+        let verifier = verifier.build().map_err(|error| setup(&error))?;
+        let now = UnixTime::now();
+        let outcome = verifier.verify_server_cert(own, chain, &server_name, &[], now);
+        outcome.map_err(|error| self.refused(&error))?;
+        Ok(name.clone())
+    }
+
+    fn misnamed(&self, id: NodeId, names: Vec<String>) -> Error {
+        Error::Name {
+            path: self.files.certificate.clone(),
+            id,
+            names,
+        }
+    }
+
+    fn refused(&self, error: &rustls::Error) -> Error {
+        let sentence = match error {
+            rustls::Error::InvalidCertificate(error) => fault(error),
+            other => format!("is refused: {other}"),
+        };
+        Error::Certificate {
+            path: self.files.certificate.clone(),
+            sentence,
+        }
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let (roots, provider) = (Arc::clone(&self.roots), Arc::clone(&self.provider));
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+        builder.build().map_err(|error| setup(&error))
+    }
+
+    /// For the side that is connected to; who comes without a certificate is refused.
+    pub(super) fn server(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, Error> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider));
+        let builder = builder.with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| setup(&error))?;
+        let builder = builder.with_client_cert_verifier(self.verifier()?);
+        let config = builder.with_single_cert(self.chain.clone(), self.key.clone_key());
+        let mut config = config.map_err(|error| self.mismatch(&error))?;
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    /// For the side that connects.
+    pub(super) fn client(&self, protocol: &[u8]) -> Result<Arc<ClientConfig>, Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
+        let builder = builder.with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| setup(&error))?;
+        let builder = builder.with_root_certificates(Arc::clone(&self.roots));
+        let config = builder.with_client_auth_cert(self.chain.clone(), self.key.clone_key());
+        let mut config = config.map_err(|error| self.mismatch(&error))?;
+        config.alpn_protocols = vec![protocol.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+
+    fn mismatch(&self, error: &rustls::Error) -> Error {
+        match error {
+            rustls::Error::InconsistentKeys(_) => Error::KeyMismatch {
+                key: self.files.key.clone(),
+                certificate: self.files.certificate.clone(),
+            },
+            other => setup(other),
+        }
+    }
+}
+
+fn setup(error: &impl ToString) -> Error {
+    Error::Setup(error.to_string())
+}
+
+impl Connector {
+    /// Reads a client's certificate, its key, and the authority of the nodes.
+    pub fn read(files: &Files) -> Result<Self, Error> {
+        let credentials = Credentials::new(files, &files.read()?)?;
+        Ok(Self(credentials.client(b"http/1.1")?))
+    }
+
+    /// Secures a connection to the node that is reached as `host`, a name or an address, which its
+    /// certificate has to name.
+    pub async fn connect(&self, tcp: TcpStream, host: &str) -> Result<Stream, Failure> {
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|_| Failure::Refused(format!("{host} is no name of a host")))?;
+        let connector = TlsConnector::from(Arc::clone(&self.0));
+        Ok(Stream::tls(connector.connect(name, tcp).await?))
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
