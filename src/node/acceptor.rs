@@ -3,29 +3,35 @@
 //! Strangers get no more than one handshake's worth of memory and time. Each peer has one link: a
 //! new one of a peer ends the one before, whose bytes may come from an earlier boot.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::context::{Context, Event};
+use super::dialer::send;
 use crate::consensus::{Boot, Hello, LinkEvent, NodeId};
-use crate::wire::{Acceptor, Inbound, Introduction, Verdict};
+use crate::tls::{Failure, Stranger, Stream};
+use crate::wire::{Acceptor, Inbound, Introduction, Reason, Verdict};
 
 /// Connections in their handshake at most; more wait in the backlog.
 const HANDSHAKES_MAX: usize = 64;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a connection that TLS refuses is told of: strangers must not fill the log.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What keeps the link of each peer.
 type Readers = Rc<RefCell<BTreeMap<NodeId, oneshot::Sender<()>>>>;
@@ -34,6 +40,7 @@ type Readers = Rc<RefCell<BTreeMap<NodeId, oneshot::Sender<()>>>>;
 pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let readers = Readers::default();
+    let refusals = Rc::new(Refusals::default());
     let mut links = JoinSet::new();
     loop {
         while links.try_join_next().is_some() {}
@@ -43,13 +50,15 @@ pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, from)) => {
                 let (context, readers) = (Rc::clone(&context), Rc::clone(&readers));
+                let refusals = Rc::clone(&refusals);
                 links.spawn_local(async move {
                     let opened = timeout(HANDSHAKE_TIMEOUT, open(&context, stream)).await;
                     drop(permit);
                     match opened {
                         Ok(Ok(Some((link, hello)))) => read(&context, &readers, link, hello).await,
                         Ok(Ok(None)) => {}
-                        Ok(Err(error)) => debug!(%from, %error, "no link"),
+                        Ok(Err(Failure::Ended(error))) => debug!(%from, %error, "no link"),
+                        Ok(Err(Failure::Refused(sentence))) => refusals.tell(&from, &sentence),
                         Err(_) => debug!(%from, "the handshake took too long"),
                     }
                 });
@@ -63,18 +72,42 @@ pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
     }
 }
 
+/// What TLS refused.
+#[derive(Default)]
+struct Refusals {
+    told_at: Cell<Option<Instant>>,
+    untold: Cell<u64>,
+}
+
+impl Refusals {
+    fn tell(&self, from: &SocketAddr, sentence: &str) {
+        let told_at = self.told_at.get();
+        if told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            self.untold.set(self.untold.get() + 1);
+            return debug!(%from, sentence, "link refused");
+        }
+        self.told_at.set(Some(Instant::now()));
+        let untold = self.untold.take();
+        warn!(%from, sentence, untold, "link refused");
+    }
+}
+
 /// A link that is up, or `None` if there was nothing to begin or it was refused.
 type Opened = Option<(Link, Hello)>;
 
 /// A link that is being read.
 struct Link {
-    stream: TcpStream,
+    stream: Stream,
     inbound: Inbound,
 }
 
 /// Answers a handshake.
-async fn open(context: &Context, mut stream: TcpStream) -> io::Result<Opened> {
+async fn open(context: &Context, stream: TcpStream) -> Result<Opened, Failure> {
     stream.set_nodelay(true)?;
+    let mut stream = match &context.settings.tls {
+        Some(identity) => identity.accept_peer(stream).await?,
+        None => Stream::Plain(stream),
+    };
     let mut acceptor = Acceptor::default();
     let mut answer = BytesMut::new();
     let theirs = loop {
@@ -83,29 +116,49 @@ async fn open(context: &Context, mut stream: TcpStream) -> io::Result<Opened> {
             Ok(None) => {}
             Err(error) => {
                 Acceptor::refuse(&error, &mut answer).map_err(io::Error::other)?;
-                stream.write_all(&answer).await?;
-                return Err(io::Error::other(error));
+                send(&mut stream, &answer).await?;
+                return Err(io::Error::other(error).into());
             }
         }
         if stream.read_buf(acceptor.space()).await? == 0 {
-            return Err(io::Error::other(acceptor.ended()));
+            return Err(io::Error::other(acceptor.ended()).into());
         }
     };
     let ours = context.introduction(theirs.id);
-    let verdict = judge(context, &ours, &theirs);
+    let verdict = judge(context, &stream, &ours, &theirs);
     if let Verdict::Refused { sentence, .. } = &verdict {
         warn!(peer = theirs.id.0, sentence, "link refused");
     }
     let inbound = acceptor
         .answer(&ours, &verdict, &mut answer)
         .map_err(io::Error::other)?;
-    stream.write_all(&answer).await?;
+    send(&mut stream, &answer).await?;
     Ok(inbound
         .zip(theirs.hello())
         .map(|(inbound, hello)| (Link { stream, inbound }, hello)))
 }
 
-fn judge(context: &Context, ours: &Introduction, theirs: &Introduction) -> Verdict {
+fn judge(
+    context: &Context,
+    stream: &Stream,
+    ours: &Introduction,
+    theirs: &Introduction,
+) -> Verdict {
+    // Whoever it says it is, it must have the certificate for (R11).
+    if let Some(identity) = &context.settings.tls
+        && let Err(stranger) = identity.demand(stream, theirs.id)
+    {
+        let Stranger {
+            is_of_another_cluster,
+            sentence,
+        } = stranger;
+        let reason = if is_of_another_cluster {
+            Reason::Cluster
+        } else {
+            Reason::Node
+        };
+        return Verdict::refused(reason, &sentence);
+    }
     match (ours.judge(theirs), theirs.hello()) {
         (Verdict::Welcome, Some(hello)) => match context.admit(&hello) {
             Ok(()) => Verdict::Welcome,

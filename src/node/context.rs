@@ -59,6 +59,8 @@ pub(super) struct Peer {
     pub(super) dial_now: Notify,
     /// What it was last told about the snapshot that it sends.
     pub(super) acknowledged: RefCell<Option<Packet>>,
+    /// What was said last to be wrong between the two: it is said once, not with every dial.
+    pub(super) wrong: RefCell<String>,
 }
 
 impl Context {

@@ -9,13 +9,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, Event};
 use crate::consensus::{Hello, LinkEvent, NodeId};
+use crate::tls::{Failure, Stream};
 use crate::wire::{Answer, Dialer, HandshakeError, Introduction, Reason, Verdict};
 
 /// How long a connection and its handshake may take.
@@ -24,6 +25,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The waits between dials: the first, and the longest.
 const WAIT_MIN: Duration = Duration::from_millis(2);
 const WAIT_MAX: Duration = Duration::from_millis(250);
+/// The wait after one side refused the other: only a person, or a new file, changes that.
+pub(super) const WAIT_REFUSED: Duration = Duration::from_secs(1);
 /// How often a connection that was taken and dropped is tried again without a wait: a process that
 /// is being killed still has connections in its backlog.
 const DROPPED_MAX: u32 = 8;
@@ -39,13 +42,15 @@ pub(super) enum DialError {
     Dropped(String),
     #[error("{0}")]
     Handshake(#[from] HandshakeError),
+    #[error("{0}")]
+    Certificate(String),
     #[error("{sentence}")]
     TurnedAway { reason: Reason, sentence: String },
 }
 
 /// A link that is up, or two nodes that have only met.
 pub(super) enum Dialed {
-    Up(TcpStream, Hello),
+    Up(Stream, Hello),
     Noted(Introduction),
 }
 
@@ -80,13 +85,15 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
                 continue;
             }
             Err(DialError::TurnedAway { reason, sentence }) => {
-                warn!(peer = peer.0, sentence, "turned away");
                 if reason == Reason::NotAdmitted {
                     context.tell(Event::TurnedAway(sentence)).await;
                 }
-                wait = WAIT_MAX;
+                wait = WAIT_REFUSED;
             }
             Err(error) => {
+                if matches!(error, DialError::Certificate(_)) {
+                    wait = WAIT_REFUSED;
+                }
                 debug!(peer = peer.0, %error, "no link");
                 context
                     .tell(Event::Link(peer, LinkEvent::Unreachable))
@@ -102,11 +109,34 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
     }
 }
 
-/// Dials once.
+/// Dials once, and says what is wrong if that is news.
 pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, DialError> {
+    let dialed = dial_quietly(context, peer).await;
+    if let Some(sending) = context.peers.get(&peer) {
+        let wrong = match &dialed {
+            Ok(_) => String::new(),
+            Err(
+                error @ (DialError::Handshake(_)
+                | DialError::Certificate(_)
+                | DialError::TurnedAway { .. }),
+            ) => error.to_string(),
+            // It is down or comes and goes, and may be as wrong as before when it is back.
+            Err(DialError::Refused | DialError::Unreachable(_) | DialError::Dropped(_)) => {
+                return dialed;
+            }
+        };
+        if !wrong.is_empty() && *sending.wrong.borrow() != wrong {
+            warn!(peer = peer.0, sentence = wrong, "no link");
+        }
+        sending.wrong.replace(wrong);
+    }
+    dialed
+}
+
+async fn dial_quietly(context: &Context, peer: NodeId) -> Result<Dialed, DialError> {
     let address = &context.settings.members[&peer].peer;
     let connect = TcpStream::connect((address.host.as_str(), address.port));
-    let mut stream = match timeout(CONNECT_TIMEOUT, connect).await {
+    let stream = match timeout(CONNECT_TIMEOUT, connect).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             return Err(DialError::Refused);
@@ -116,18 +146,35 @@ pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, Dial
     };
     stream.set_nodelay(true).map_err(DialError::Unreachable)?;
     let ours = context.introduction(peer);
-    let answer = match timeout(HANDSHAKE_TIMEOUT, handshake(&mut stream, &ours)).await {
-        Ok(answer) => answer?,
+    let shaken = async {
+        let mut stream = match &context.settings.tls {
+            Some(identity) => identity.dial(stream, peer).await?,
+            None => Stream::Plain(stream),
+        };
+        let answer = handshake(&mut stream, &ours).await?;
+        Ok::<_, DialError>((stream, answer))
+    };
+    let (stream, answer) = match timeout(HANDSHAKE_TIMEOUT, shaken).await {
+        Ok(shaken) => shaken?,
         Err(_) => return Err(DialError::Dropped("no answer in time".to_owned())),
     };
     judge(context, &ours, stream, answer)
+}
+
+impl From<Failure> for DialError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Ended(error) => Self::Dropped(error.to_string()),
+            Failure::Refused(sentence) => Self::Certificate(sentence),
+        }
+    }
 }
 
 /// Both sides must agree: the other's verdict, and this node's own.
 fn judge(
     context: &Context,
     ours: &Introduction,
-    stream: TcpStream,
+    stream: Stream,
     answer: Answer,
 ) -> Result<Dialed, DialError> {
     let turned_away = |reason, sentence| Err(DialError::TurnedAway { reason, sentence });
@@ -146,12 +193,14 @@ fn judge(
     }
 }
 
-async fn handshake(stream: &mut TcpStream, ours: &Introduction) -> Result<Answer, DialError> {
-    let dropped = |error: io::Error| DialError::Dropped(error.to_string());
+async fn handshake(stream: &mut Stream, ours: &Introduction) -> Result<Answer, DialError> {
+    // Over TLS 1.3 a dialer hears only now what the acceptor has against its certificate.
+    let dropped = |error: io::Error| DialError::from(Failure::from(error));
     let mut opening = BytesMut::new();
     let mut dialer =
         Dialer::new(ours, &mut opening).map_err(|error| DialError::Dropped(error.to_string()))?;
-    stream.write_all(&opening).await.map_err(dropped)?;
+    // Where this fails, reading fails too, or tells why the acceptor hung up.
+    drop(send(stream, &opening).await);
     loop {
         if let Some(answer) = dialer.answer()? {
             return Ok(answer);
@@ -162,12 +211,18 @@ async fn handshake(stream: &mut TcpStream, ours: &Introduction) -> Result<Answer
     }
 }
 
+/// Sends bytes, and does not leave them in a buffer.
+pub(super) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 /// Writes what waits until the link ends.
-async fn write_all(context: &Context, peer: NodeId, stream: TcpStream) -> io::Error {
+async fn write_all(context: &Context, peer: NodeId, stream: Stream) -> io::Error {
     let Some(sending) = context.peers.get(&peer) else {
         return io::ErrorKind::NotFound.into();
     };
-    let (mut reader, mut writer) = stream.into_split();
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let ended = async {
         let mut unexpected = [0; 1];
         match reader.read(&mut unexpected).await {
@@ -179,7 +234,7 @@ async fn write_all(context: &Context, peer: NodeId, stream: TcpStream) -> io::Er
     let write = async {
         loop {
             let bytes = sending.outbox.take().await;
-            if let Err(error) = writer.write_all(&bytes).await {
+            if let Err(error) = send(&mut writer, &bytes).await {
                 return error;
             }
         }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::context::Context;
-use super::dialer::{Dialed, dial};
+use super::dialer::{Dialed, WAIT_REFUSED, dial};
 use super::handle::Phase;
 use crate::consensus::{ClusterId, Founding, Membership, NodeId, Rejection, Report, found};
 
@@ -52,7 +52,10 @@ pub(super) async fn find_cluster(
                 });
             }
         }
-        sleep(ASK_AGAIN).await;
+        // Whom a certificate keeps out will not be let in by haste.
+        let mut peers = context.peers.values();
+        let is_refused = peers.any(|peer| !peer.wrong.borrow().is_empty());
+        sleep(if is_refused { WAIT_REFUSED } else { ASK_AGAIN }).await;
     }
 }
 

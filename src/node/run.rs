@@ -131,6 +131,9 @@ impl Starting {
         handle: Handle,
     ) -> Result<(), NodeError> {
         let accepting = Task(spawn_local(accept(Rc::clone(&self.context), listener)));
+        let identity = self.context.settings.tls.clone();
+        let freshening =
+            identity.map(|own| Task(spawn_local(async move { own.keep_fresh().await })));
         if self.directory.identity().membership.is_none() {
             let name = ClusterId(random()?);
             let membership = tokio::select! {
@@ -189,7 +192,7 @@ impl Starting {
         };
         let stopping = Task(spawn_local(hand_over(self.stopping, handle)));
         let ended = driver.run(sources).await;
-        drop((accepting, dialing, stopping));
+        drop((accepting, freshening, dialing, stopping));
         if let Err(Stopped::TurnedAway(sentence)) = &ended {
             quarantine(&disk, sentence)?;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::consensus::{Config, ConfigError, NodeId};
 use crate::storage::{JournalConfig, WalConfig};
+use crate::tls;
 use crate::wire::{self, limits::LimitError};
 
 /// The settings of one node; [`Settings::check`] says what is wrong with them.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub snapshot_log_bytes: usize,
     /// How long a client's request may take before it is answered with a failure.
     pub request_timeout: Duration,
+    /// What this node shows to its peers, and demands of them (R11); without it links are plain.
+    pub tls: Option<tls::Identity>,
 }
 
 /// Where one member is reached.
@@ -88,6 +91,7 @@ impl Settings {
             journal: JournalConfig::default(),
             snapshot_log_bytes: 16 << 20,
             request_timeout: Duration::from_secs(5),
+            tls: None,
         }
     }
 
