@@ -24,12 +24,12 @@ IMPURE_NOT_YET_USED := kube kube-client k8s-openapi
 SEEDS ?= 100000
 SEEDS_OF_UNIT := 20
 
-.PHONY: help test $(STAGES) machine deps sim soak tidy deny clean
+.PHONY: help test $(STAGES) machine deps sim soak tidy deny bench bench-deps bench-load clean
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) \
-	    | while IFS=$$'\t' read -r name text; do printf '  %-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) \
+	    | while IFS=$$'\t' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'make test runs these stages in order: $(STAGES).'
 
@@ -122,6 +122,17 @@ deny: ## Licences, bans and sources of all dependencies, by cargo-deny (installe
 	@command -v cargo-deny >/dev/null || [[ -x .cache/tools/bin/cargo-deny ]] \
 	    || CARGO_TARGET_DIR=.cache/target $(CARGO) install --locked --root .cache/tools cargo-deny
 	PATH="$(CURDIR)/.cache/tools/bin:$$PATH" $(CARGO) deny check licenses bans sources
+
+bench: bench-deps ## Measures everything beside etcd: 45 minutes; nothing else should run.
+	$(CARGO) build --locked --release
+	tools/bench target/release/remember target/bench
+
+bench-deps: ## Builds etcd and its benchmark from pinned Go modules, into the cache.
+	tools/etcd/build
+
+bench-load: ## Half an hour of full write load; fails if the leader changes.
+	$(CARGO) build --locked --release
+	target/release/remember bench write --clients 256 --seconds 1800
 
 clean: ## Removes everything that was built.
 	rm -rf target .cache

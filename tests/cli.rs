@@ -93,7 +93,7 @@ fn refusing() -> String {
 
 #[test]
 fn help_is_as_it_was_agreed() {
-    let pages: [&[&str]; 14] = [
+    let pages: [&[&str]; 18] = [
         &[],
         &["node"],
         &["local"],
@@ -105,6 +105,10 @@ fn help_is_as_it_was_agreed() {
         &["kv", "delete"],
         &["kv", "list"],
         &["kv", "watch"],
+        &["bench"],
+        &["bench", "failover"],
+        &["bench", "write"],
+        &["bench", "idle"],
         &["completion"],
         &["version"],
         &["-h"],
