@@ -124,3 +124,33 @@ fn segments_are_used_again_and_their_old_records_stay_dead() {
     let files = remember::storage::Disk::list(&disk).unwrap().len();
     assert!(files <= 6, "segments are recycled, not piled up: {files}");
 }
+
+/// A snapshot is published before the log says that it begins behind it. In between recovery must
+/// see the last entry of the snapshot in the log, or it cannot tell that the rest belongs to it.
+#[test]
+fn the_segment_that_a_snapshot_ends_with_stays_until_the_log_begins_there() {
+    let disk = SimDisk::new(4);
+    let mut opened = start(&disk).unwrap();
+    opened.wal.append(&[vote(1, 1)]).unwrap();
+    let mut last = 0;
+    while opened.wal.segments() == 1 {
+        last += 1;
+        opened.wal.append(&[entry(1, last, &[b'o'; 700])]).unwrap();
+        opened.wal.sync().unwrap();
+    }
+    let sealed = last - 1;
+    publish(&opened, at(1, sealed)).unwrap();
+    while opened.wal.release(at(1, sealed)).unwrap() {}
+    disk.crash();
+    let mut opened = start(&disk).unwrap();
+    let found = Model::from(&opened.recovered);
+    assert_eq!(found.base, at(1, sealed));
+    assert_eq!(
+        found.last().0,
+        last,
+        "what stands behind the snapshot stays"
+    );
+    // The log says it now, and the segment may go.
+    while opened.wal.release(at(1, sealed)).unwrap() {}
+    assert_eq!(opened.wal.segments(), 1);
+}
