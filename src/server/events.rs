@@ -6,13 +6,13 @@
 
 use std::fmt::Display;
 use std::fmt::Write as _;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -56,6 +56,11 @@ pub(super) struct Gone;
 #[derive(Debug)]
 struct Open(Gauge);
 
+/// What fills one stream.
+pub(super) trait Run: AsyncFnOnce(Stream) -> Result<(), Gone> + 'static {}
+
+impl<F: AsyncFnOnce(Stream) -> Result<(), Gone> + 'static> Run for F {}
+
 impl Streams {
     pub(super) fn new(
         limits: &Limits,
@@ -72,48 +77,19 @@ impl Streams {
     }
 
     /// Answers with server-sent events, until `run` ends or the server stops.
-    pub(super) fn events<F>(
-        &self,
-        kind: StreamKind,
-        run: impl FnOnce(Stream) -> F,
-    ) -> Result<Reply, Problem>
-    where
-        F: Future<Output = Result<(), Gone>> + 'static,
-    {
+    pub(super) fn events(&self, kind: StreamKind, run: impl Run) -> Result<Reply, Problem> {
         let mut stop = self.stop.clone();
-        let (stream, reply) = self.open(kind)?;
-        let run = run(stream);
-        spawn_local(async move {
-            tokio::select! {
-                _ = run => {}
-                _ = stop.wait_for(Option::is_some) => {}
-            }
-        });
+        let stopped = async move { drop(stop.wait_for(Option::is_some).await) };
+        let reply = self.open(kind, run, stopped)?;
         let events = HeaderValue::from_static("text/event-stream");
         let reply = with(reply, CONTENT_TYPE, events);
-        Ok(with(
-            reply,
-            CACHE_CONTROL,
-            HeaderValue::from_static("no-store"),
-        ))
+        let uncached = HeaderValue::from_static("no-store");
+        Ok(with(reply, CACHE_CONTROL, uncached))
     }
 
     /// Answers with a long body, until `run` ends.
-    pub(super) fn pieces<F>(
-        &self,
-        kind: StreamKind,
-        run: impl FnOnce(Stream) -> F,
-    ) -> Result<Reply, Problem>
-    where
-        F: Future<Output = Result<(), Gone>> + 'static,
-    {
-        let (stream, reply) = self.open(kind)?;
-        let run = run(stream);
-        spawn_local(async move {
-            // The client that has gone is not told.
-            let (Ok(()) | Err(Gone)) = run.await;
-        });
-        Ok(reply)
+    pub(super) fn pieces(&self, kind: StreamKind, run: impl Run) -> Result<Reply, Problem> {
+        self.open(kind, run, pending())
     }
 
     /// Whether no stream is open and none holds anything.
@@ -122,7 +98,12 @@ impl Streams {
         self.free.available_permits() == limits.streams_max && self.budget.is_whole()
     }
 
-    fn open(&self, kind: StreamKind) -> Result<(Stream, Reply), Problem> {
+    fn open(
+        &self,
+        kind: StreamKind,
+        run: impl Run,
+        stopped: impl Future<Output = ()> + 'static,
+    ) -> Result<Reply, Problem> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         let permit = permit.map_err(|_| Problem::overloaded("too many streams are open"))?;
         let (sender, pieces) = mpsc::channel(1);
@@ -133,9 +114,14 @@ impl Streams {
             _permit: permit,
             _open: Open::new(self.open[kind as usize].clone()),
         };
-        let mut reply = Response::new(Body::Pieces(pieces));
-        *reply.status_mut() = StatusCode::OK;
-        Ok((stream, reply))
+        spawn_local(async move {
+            tokio::select! {
+                // The client that has gone is not told.
+                Ok(()) | Err(Gone) = run(stream) => {}
+                () = stopped => {}
+            }
+        });
+        Ok(Response::new(Body::Pieces(pieces)))
     }
 }
 

@@ -10,7 +10,7 @@
 
 use bytes::BytesMut;
 
-use super::malformed::Malformed;
+use super::malformed::{Malformed, MalformedFrame};
 use super::packet::SendError;
 use super::{
     Decoder, Frame, FrameError, Inbound, Introduction, Kind, PREAMBLE_BYTES, Phase, PreambleError,
@@ -27,15 +27,8 @@ pub enum HandshakeError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A frame's body makes no sense.
-    #[error("{kind:?} at byte {offset} of the stream: {malformed}")]
-    Body {
-        /// Where its frame began, in bytes.
-        offset: u64,
-        /// What it is.
-        kind: Kind,
-        /// What is wrong with it.
-        malformed: Malformed,
-    },
+    #[error(transparent)]
+    Body(#[from] MalformedFrame),
     /// A frame that may not come now.
     #[error("{kind:?} came at byte {offset} of the stream, where {due:?} was due")]
     Order {
@@ -99,11 +92,12 @@ impl Opening {
     }
 
     fn body(&mut self, offset: u64, kind: Kind, malformed: Malformed) -> HandshakeError {
-        self.fail(HandshakeError::Body {
+        let frame = MalformedFrame {
             offset,
             kind,
             malformed,
-        })
+        };
+        self.fail(frame.into())
     }
 
     fn fail(&mut self, error: HandshakeError) -> HandshakeError {

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 
-use super::malformed::Malformed;
-use super::{Decoder, FrameError, Kind, Packet};
+use super::malformed::MalformedFrame;
+use super::{Decoder, FrameError, Packet};
 
 /// What an acceptor reads after its welcome, as packets.
 ///
@@ -22,15 +22,8 @@ pub enum LinkError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A frame's body makes no sense.
-    #[error("{kind:?} at byte {offset} of the stream: {malformed}")]
-    Body {
-        /// Where its frame began, in bytes.
-        offset: u64,
-        /// What it is.
-        kind: Kind,
-        /// What is wrong with it.
-        malformed: Malformed,
-    },
+    #[error(transparent)]
+    Body(#[from] MalformedFrame),
 }
 
 impl Inbound {
@@ -60,14 +53,12 @@ impl Inbound {
             return Ok(None);
         };
         let (offset, kind) = (frame.offset, frame.kind);
-        match Packet::decode(frame) {
-            Ok(packet) => Ok(Some(packet)),
-            Err(malformed) => Err(LinkError::Body {
-                offset,
-                kind,
-                malformed,
-            }),
-        }
+        let packet = Packet::decode(frame).map_err(|malformed| MalformedFrame {
+            offset,
+            kind,
+            malformed,
+        })?;
+        Ok(Some(packet))
     }
 
     /// Says whether the stream may end here: after whole frames only. The end of a stream says

@@ -1,5 +1,7 @@
 //! A body that passed its checksum and still makes no sense: which field, and why.
 
+use super::Kind;
+
 /// What is wrong with a body, by field.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} {fault}")]
@@ -8,6 +10,18 @@ pub struct Malformed {
     pub field: &'static str,
     /// What is wrong with it.
     pub fault: String,
+}
+
+/// A frame of a stream whose body makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{kind:?} at byte {offset} of the stream: {malformed}")]
+pub struct MalformedFrame {
+    /// Where the frame began, in bytes.
+    pub offset: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// What is wrong with it.
+    pub malformed: Malformed,
 }
 
 impl Malformed {

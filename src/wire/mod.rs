@@ -54,7 +54,7 @@ pub use frame::{Frame, FrameError, FrameFault, HEADER_BYTES, Kind, Phase, TooLar
 pub use handshake::{Acceptor, Answer, Dialer, HandshakeError};
 pub use inbound::{Inbound, LinkError};
 pub use introduction::{Address, Introduction, Member};
-pub use malformed::Malformed;
+pub use malformed::{Malformed, MalformedFrame};
 pub use packet::{Packet, SendError};
 pub use preamble::{MAGIC, PREAMBLE_BYTES, PreambleError, Versions};
 pub use snapshot::{Delivery, Snapshot};
