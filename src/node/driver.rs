@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -78,6 +78,8 @@ pub(super) struct Driver {
     received: Option<(NodeId, Position, Box<Received>)>,
     /// An own snapshot that is published but whose entries are not all durable yet.
     published: Option<Position>,
+    /// Those who wait for the end of this turn.
+    turned: Vec<oneshot::Sender<()>>,
     stopped: Option<Stopped>,
     ending: bool,
 }
@@ -103,6 +105,7 @@ impl Driver {
             outputs: Vec::new(),
             received: None,
             published: None,
+            turned: Vec::new(),
             stopped: None,
             ending: false,
         }
@@ -122,6 +125,10 @@ impl Driver {
             }
             self.take_what_waits(&mut sources);
             self.turn();
+            for turned in self.turned.drain(..) {
+                // Whoever asked may have gone away.
+                turned.send(()).unwrap_or_default();
+            }
             if let Some(stopped) = self.stopped.take() {
                 return Err(stopped);
             }
@@ -242,6 +249,10 @@ impl Driver {
                 to,
             },
             Request::MayStand(may) => Input::MayStand(may),
+            Request::Turn(reply) => {
+                self.turned.push(reply);
+                return;
+            }
             Request::End => {
                 self.ending = true;
                 return;

@@ -146,6 +146,9 @@ async fn run(mut requests: mpsc::Receiver<Request>, shared: Rc<Shared>, mood: Rc
             (Request::MayStand(_), _) => {}
             (Request::End, _) => return,
             (request, Mood::Silent) => unanswered.push(request),
+            (Request::Turn(reply), _) => {
+                reply.send(()).ok();
+            }
         }
     }
 }

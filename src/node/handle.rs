@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::consensus::{NodeId, Refusal, Status};
 use crate::state::{Address, ClusterInfo, Command, Outcome, Revision, Store};
@@ -55,6 +55,8 @@ pub(super) enum Request {
     Read(oneshot::Sender<Answer<()>>),
     Transfer(Option<NodeId>, oneshot::Sender<bool>),
     MayStand(bool),
+    /// Answered once the turn that takes it is done.
+    Turn(oneshot::Sender<()>),
     /// The node ends; what is queued becomes durable first.
     End,
 }
@@ -184,6 +186,19 @@ impl Handle {
         members
             .map(|(id, address)| (*id, address.clone()))
             .collect()
+    }
+
+    /// Whether the node's loop turns: takes something in, and gets to its end, before `within` is
+    /// over. A node that is not founded yet has no such loop; it turns as long as it has not ended.
+    pub async fn turns(&self, within: Duration) -> bool {
+        if matches!(*self.shared.phase.borrow(), Phase::Founding(_)) {
+            return !self.requests.is_closed();
+        }
+        let (reply, turned) = oneshot::channel();
+        let turn = async {
+            self.requests.send(Request::Turn(reply)).await.is_ok() && turned.await.is_ok()
+        };
+        timeout(within, turn).await.unwrap_or(false)
     }
 
     /// Hands leadership over, to `to` or to the best follower. `false` if this node does not lead,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Peer;
 use super::api::headers_of;
 use super::connection::Route;
-use super::health::{Readiness, not_started};
+use super::health::{Readiness, hangs, not_started};
 use super::metrics::{Endpoint, Metrics, OPENMETRICS};
 use super::reply::{Problem, Reply, json, text, with};
 use crate::node::Handle;
@@ -40,7 +40,7 @@ impl Route for Admin {
     async fn answer(&self, _peer: Peer, request: Request<Incoming>) -> Reply {
         let begun = Instant::now();
         let answer = match *request.method() {
-            Method::GET | Method::HEAD => self.dispatch(request.uri().path()),
+            Method::GET | Method::HEAD => self.dispatch(request.uri().path()).await,
             _ => Err(Problem::not_allowed("GET, HEAD")),
         };
         let reply = answer.unwrap_or_else(Reply::from);
@@ -54,10 +54,9 @@ impl Route for Admin {
 }
 
 impl Admin {
-    fn dispatch(&self, path: &str) -> Result<Reply, Problem> {
+    async fn dispatch(&self, path: &str) -> Result<Reply, Problem> {
         match path {
-            // The loop turns, or nobody would answer; a node without a leader is alive (R8).
-            "/livez" => health(None),
+            "/livez" => health(hangs(&self.handle).await),
             "/startupz" => health(not_started(&self.handle)),
             "/readyz" => health(self.readiness.lacks()),
             "/statez" => Ok(json(&StateDocument::of(&self.handle))),

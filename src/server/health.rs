@@ -1,8 +1,12 @@
 //! Whether a node is alive, started and ready (R8).
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use crate::node::{Handle, Phase};
+
+/// How long one turn of the node's loop may take; an election timeout is a third of it.
+const TURN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether the node may serve, which it may for good once it has caught up: a follower without a
 /// leader stays ready, and leadership is never readiness.
@@ -66,4 +70,11 @@ pub(super) fn not_started(handle: &Handle) -> Option<String> {
         }
         Phase::Running | Phase::Stopping => None,
     }
+}
+
+/// Why the node is not alive; `None` if it is. Whether there is a leader plays no part in it: ending
+/// a node that is cut off helps nobody.
+pub(super) async fn hangs(handle: &Handle) -> Option<String> {
+    let turns = handle.turns(TURN_WITHIN).await;
+    (!turns).then(|| "the node's loop does not turn: it hangs, or it has ended".to_owned())
 }

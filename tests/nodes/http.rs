@@ -139,3 +139,32 @@ fn a_leader_that_is_left_alone_answers_no_default_read() {
         cluster.end().await;
     });
 }
+
+#[test]
+fn a_node_that_runs_is_alive_without_a_leader_and_one_that_has_ended_is_not() {
+    on_one_thread(async {
+        let mut cluster = three("alive").await;
+        let leader = cluster.ready().await;
+        for id in (1..=3).filter(|id| *id != leader) {
+            cluster.stop(id).await;
+        }
+        let handle = cluster.handle(leader);
+        while handle.status().leader.is_some() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let admin = cluster.nodes[&leader].admin;
+        let (code, said) = whole(begin(admin, "GET", "/livez", "").await).await;
+        assert_eq!(code, 200, "{said}");
+
+        cluster.nodes[&leader].running.stop();
+        loop {
+            let (code, said) = whole(begin(admin, "GET", "/livez", "").await).await;
+            if code == 503 {
+                assert!(said.contains("has ended"), "{said}");
+                break;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        cluster.end().await;
+    });
+}

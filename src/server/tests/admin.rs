@@ -1,8 +1,10 @@
 //! Health, metrics and the state's hash.
 
+use super::client::Client;
 use super::{Fixture, run};
 use crate::consensus::{Index, NodeId, Role};
 use crate::node::Phase;
+use crate::node::fake::Mood;
 
 #[test]
 fn a_node_is_alive_before_it_is_started_and_started_before_it_is_ready() {
@@ -43,6 +45,27 @@ fn a_node_is_alive_before_it_is_started_and_started_before_it_is_ready() {
         assert_eq!(admin.get("/readyz").await.status, 200);
         assert_eq!(admin.get("/ready").await.status, 404);
         assert_eq!(admin.ask("POST", "/readyz", &[], "").await.status, 405);
+    });
+}
+
+#[test]
+fn a_node_whose_loop_does_not_turn_is_not_alive() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut admin = fixture.admin().await;
+        fixture.driver.feel(Mood::Leaderless);
+        assert_eq!(admin.get("/livez").await.status, 200);
+        fixture.driver.feel(Mood::Silent);
+        let hangs = admin.get("/livez").await;
+        assert_eq!(hangs.status, 503);
+        assert!(hangs.error().contains("does not turn"), "{}", hangs.text());
+        fixture.driver.feel(Mood::Willing);
+        assert_eq!(admin.get("/livez").await.status, 200);
+
+        let Fixture { driver, server, .. } = fixture;
+        drop(driver);
+        let mut admin = Client::http1(server.connect_admin()).await;
+        assert_eq!(admin.get("/livez").await.status, 503);
     });
 }
 
