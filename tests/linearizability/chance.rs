@@ -93,7 +93,7 @@ fn invented(rng: &mut Rng) -> Vec<Operation> {
 }
 
 /// What a register really answered, each operation having taken effect somewhere between its call
-/// and its return. Then, perhaps, one answer is forgotten, and one is replaced by a lie.
+/// and its return. Then some answers are forgotten, and perhaps one is replaced by a lie.
 fn lived(rng: &mut Rng) -> Vec<Operation> {
     let count = rng.between(1, OPERATIONS_MAX);
     let mut operations: Vec<_> = (0..count)
@@ -115,9 +115,11 @@ fn lived(rng: &mut Rng) -> Vec<Operation> {
             returned,
         })
         .collect();
-    let forgotten = rng.place(lived.len());
-    if rng.chance(400) {
-        lived[forgotten].answered = Answered::Unknown;
+    let forgotten = rng.below(600);
+    for operation in &mut lived {
+        if rng.chance(forgotten) {
+            operation.answered = Answered::Unknown;
+        }
     }
     let lie = rng.place(lived.len());
     if rng.chance(500) {

@@ -7,12 +7,14 @@
 //! and what the register then held are remembered together.
 //!
 //! An operation of unknown outcome has no return, and need not be lifted at all. It is tried only
-//! where no other can be next, that is, just in time to explain what somebody saw: in a healthy
-//! history few of them are ever needed, and few are tried.
+//! where no other can be next, that is, just in time to explain what somebody saw. Two thoughts keep
+//! many of them from making the search long. One that is followed by an unknown put or delete
+//! explains nothing: the order is as good without it. And those that nobody could tell apart
+//! afterwards stand in for each other, so only the first of them is tried.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{Content, Operation};
+use super::{Answered, Asked, Content, Operation, Value};
 
 /// What a search came to.
 pub(super) enum Found {
@@ -35,18 +37,29 @@ pub(super) fn search(operations: &[Operation], steps_max: u64) -> Found {
     let (mut known, mut explained) = (0, 0);
     let known_all = operations.iter().filter(|o| o.is_known()).count();
     let (mut at, mut in_need) = (list.first(), false);
+    let twins = twins(operations);
     let mut steps = 0;
     while known < known_all {
-        steps += 1;
         if steps > steps_max {
             return Found::TooHard;
         }
         if let Entry::Call(number) = list.entry(at) {
             let operation = &operations[number];
-            let next = (operation.is_known() != in_need).then(|| operation.after(holds));
-            if let Some(next) = next.flatten()
+            let follows_unknown = order
+                .last()
+                .is_some_and(|last| !operations[last.number].is_known());
+            let is_tried = if operation.is_known() {
+                !in_need
+            } else {
+                in_need
+                    && !(follows_unknown && operation.is_blind())
+                    && twins[number].is_none_or(|twin| done.has(twin))
+            };
+            steps += u64::from(is_tried);
+            let next = is_tried.then(|| operation.after(holds)).flatten();
+            if let Some(next) = next
                 && (operation.is_known() || next != holds)
-                && tried.insert((done.with(number), next))
+                && tried.insert((done.with(number), next, operation.is_known()))
             {
                 list.lift(at);
                 done = done.with(number);
@@ -77,6 +90,46 @@ pub(super) fn search(operations: &[Operation], steps_max: u64) -> Found {
         }
     }
     Found::Order
+}
+
+/// For each operation of unknown outcome, the one before it that does the same for all that anybody
+/// can see: it deletes as well, or it puts a value as well that nobody ever saw or expected.
+fn twins(operations: &[Operation]) -> Vec<Option<usize>> {
+    let seen: BTreeSet<Value> = operations.iter().flat_map(Operation::values_seen).collect();
+    let mut unknown: Vec<usize> = (0..operations.len()).collect();
+    unknown.retain(|number| !operations[*number].is_known());
+    unknown.sort_unstable_by_key(|number| (operations[*number].call, *number));
+    let mut twins = vec![None; operations.len()];
+    let mut latest = BTreeMap::new();
+    for number in unknown {
+        let puts = match operations[number].asked {
+            Asked::Put(value) if !seen.contains(&value) => true,
+            Asked::Delete => false,
+            _ => continue,
+        };
+        twins[number] = latest.insert(puts, number);
+    }
+    twins
+}
+
+impl Operation {
+    /// Whether it does the same whatever the register holds.
+    fn is_blind(&self) -> bool {
+        matches!(self.asked, Asked::Put(_) | Asked::Delete)
+    }
+
+    /// The values by whose presence its answer can be told from another.
+    fn values_seen(&self) -> impl Iterator<Item = Value> {
+        let expected = match self.asked {
+            Asked::CompareAndSet { expected, .. } => expected,
+            _ => None,
+        };
+        let told = match self.answered {
+            Answered::Held(held) | Answered::Found(held) => held,
+            _ => None,
+        };
+        expected.into_iter().chain(told)
+    }
 }
 
 /// An operation that stands in the order.
@@ -180,6 +233,10 @@ struct Bits(Box<[u64]>);
 impl Bits {
     fn new(count: usize) -> Self {
         Self(vec![0; count.div_ceil(64)].into())
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.0[number / 64] & (1 << (number % 64)) != 0
     }
 
     fn with(&self, number: usize) -> Self {
