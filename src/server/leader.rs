@@ -137,10 +137,11 @@ pub(super) async fn transfer(
     }
 }
 
-/// Only whoever is on this machine may ask, and no web page in their browser.
+/// Only whoever is on this machine or has a certificate may ask, and no web page in their browser.
 fn allow_transfer(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
-    let refused = if !peer.is_local() {
-        "leadership is handed over from the leader's own machine only; ask over loopback"
+    let refused = if !peer.may_act() {
+        "leadership is handed over from the leader's own machine, or to a client certificate; ask \
+         over loopback, or by https://"
     } else if headers.contains_key(header::ORIGIN) {
         "web pages may not hand leadership over; send the request without Origin"
     } else {

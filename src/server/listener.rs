@@ -112,7 +112,10 @@ impl Server {
     ) -> (tokio::io::DuplexStream, Rc<Activity>) {
         let (client, server) = tokio::io::duplex(64 << 10);
         let activity = Rc::new(Activity::default());
-        let peer = super::Peer { address };
+        let peer = super::Peer {
+            address,
+            is_certified: false,
+        };
         tokio::task::spawn_local(connection::serve(server, peer, route, Rc::clone(&activity)));
         (client, activity)
     }
@@ -132,6 +135,7 @@ impl Server {
             metrics: Rc::clone(&self.metrics),
             connections: JoinSet::new(),
             activities: Vec::new(),
+            stop: self.stop.subscribe(),
         };
         let run = port.run(listener, self.stop.subscribe());
         self.tasks.borrow_mut().spawn_local(run);
@@ -155,6 +159,7 @@ struct Port<T, R> {
     metrics: Rc<Metrics>,
     connections: JoinSet<()>,
     activities: Vec<Rc<Activity>>,
+    stop: watch::Receiver<Option<Instant>>,
 }
 
 impl<T: Transport, R: Route> Port<T, R> {
@@ -195,11 +200,17 @@ impl<T: Transport, R: Route> Port<T, R> {
         self.activities.push(Rc::clone(&activity));
         let (transport, route) = (self.transport.clone(), Rc::clone(&self.route));
         let wait = self.limits.head_wait;
+        let mut stop = self.stop.clone();
         self.connections.spawn_local(async move {
             if let Err(error) = tcp.set_nodelay(true) {
                 return tracing::debug!(%error, %address, "a connection ended at once");
             }
-            match timeout(wait, transport.secure(tcp, address.ip())).await {
+            let secured = tokio::select! {
+                secured = timeout(wait, transport.secure(tcp, address.ip())) => secured,
+                // Nothing was asked yet, so nothing is left undone.
+                _ = stop.wait_for(Option::is_some) => return,
+            };
+            match secured {
                 Ok(Ok((stream, peer))) => connection::serve(stream, peer, route, activity).await,
                 Ok(Err(error)) => tracing::debug!(%error, %address, "a connection was refused"),
                 Err(_) => tracing::debug!(%address, "a connection was not secured in time"),

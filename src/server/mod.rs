@@ -37,4 +37,4 @@ mod tests;
 
 pub use limits::Limits;
 pub use listener::Server;
-pub use transport::{Peer, Plain, Transport};
+pub use transport::{Mutual, Peer, Plain, Transport};

@@ -4,8 +4,20 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::tls::{Identity, Stream};
+
+/// What TLS begins with: the type of its first record, a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How much of a request without TLS is read before it is answered.
+const PLAIN_BYTES_MAX: usize = 4 << 10;
+
+/// What a client without TLS is told.
+const SPEAK_TLS: &str = "{\"error\":\"this port speaks HTTPS; ask by https:// and show a client \
+                         certificate of this cluster's authority\"}\n";
 
 /// Secures the connections of one port, or leaves them plain.
 pub trait Transport: Clone + 'static {
@@ -24,24 +36,69 @@ pub trait Transport: Clone + 'static {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plain;
 
+/// Mutual TLS: whoever has no certificate of the cluster's authority does not get to HTTP.
+#[derive(Clone, Debug)]
+pub struct Mutual(pub Identity);
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer {
     /// Where it connects from.
     pub address: IpAddr,
+    /// Whether it has shown a certificate of the cluster's authority.
+    pub is_certified: bool,
 }
 
 impl Transport for Plain {
     type Stream = TcpStream;
 
     async fn secure(&self, tcp: TcpStream, address: IpAddr) -> io::Result<(TcpStream, Peer)> {
-        Ok((tcp, Peer { address }))
+        let peer = Peer {
+            address,
+            is_certified: false,
+        };
+        Ok((tcp, peer))
     }
+}
+
+impl Transport for Mutual {
+    type Stream = Stream;
+
+    async fn secure(&self, mut tcp: TcpStream, address: IpAddr) -> io::Result<(Stream, Peer)> {
+        let mut first = [0];
+        let came = tcp.peek(&mut first).await?;
+        if came == 1 && first != [TLS_HANDSHAKE] {
+            let mut request = [0; PLAIN_BYTES_MAX];
+            let _read = tcp.read(&mut request).await?;
+            tcp.write_all(refusal().as_bytes()).await?;
+            tcp.shutdown().await?;
+            return Err(io::Error::other("it does not speak TLS"));
+        }
+        let stream = self.0.accept_client(tcp).await.map_err(io::Error::other)?;
+        let peer = Peer {
+            address,
+            is_certified: true,
+        };
+        Ok((stream, peer))
+    }
+}
+
+fn refusal() -> String {
+    let length = SPEAK_TLS.len();
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{SPEAK_TLS}"
+    )
 }
 
 impl Peer {
     /// Whether it is on this machine.
     pub fn is_local(&self) -> bool {
         self.address.to_canonical().is_loopback()
+    }
+
+    /// Whether it may ask this node to act: from this machine, or with a certificate.
+    pub(super) fn may_act(&self) -> bool {
+        self.is_local() || self.is_certified
     }
 }

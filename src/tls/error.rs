@@ -169,9 +169,10 @@ pub(super) fn fault(error: &CertificateError) -> String {
             expected,
             presented,
         } => {
+            let presented: Vec<_> = presented.iter().map(|name| bare(name)).collect();
             format!(
                 "is for {}, not for {}; correct the address, or give it its own certificate",
-                listed(presented),
+                listed(&presented),
                 expected.to_str(),
             )
         }
@@ -182,4 +183,14 @@ pub(super) fn fault(error: &CertificateError) -> String {
         }
         other => format!("is refused: {other}"),
     }
+}
+
+/// The name in `DnsName("a")` or `IpAddress(1.2.3.4)`, as rustls tells it.
+fn bare(name: &str) -> String {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner
+        .map_or(name, |inner| inner.trim_matches('"'))
+        .to_owned()
 }

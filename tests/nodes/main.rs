@@ -8,3 +8,6 @@ mod cluster;
 
 mod http;
 mod node;
+mod tls_api;
+mod tls_desk;
+mod tls_peers;

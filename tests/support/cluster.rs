@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use remember::consensus::NodeId;
 use remember::node::{Handle, MemberAddress, Running, Settings, start};
-use remember::server::{Limits, Plain, Server};
+use remember::server::{Limits, Mutual, Plain, Server};
 use remember::wire::Address;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -45,7 +45,7 @@ pub(crate) struct Node {
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<u64, Node>,
     members: BTreeMap<NodeId, MemberAddress>,
-    configure: fn(&mut Settings),
+    configure: Box<dyn Fn(&mut Settings)>,
     scratch: Scratch,
 }
 
@@ -56,7 +56,11 @@ impl Cluster {
     }
 
     /// The same, with settings that differ from the defaults.
-    pub(crate) async fn configured(name: &str, size: u64, configure: fn(&mut Settings)) -> Self {
+    pub(crate) async fn configured(
+        name: &str,
+        size: u64,
+        configure: impl Fn(&mut Settings) + 'static,
+    ) -> Self {
         let mut members = BTreeMap::new();
         let mut listeners = Vec::new();
         for id in 1..=size {
@@ -71,7 +75,7 @@ impl Cluster {
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             members,
-            configure,
+            configure: Box::new(configure),
             scratch: Scratch::new(name),
         };
         for (id, peer, api) in listeners {
@@ -84,9 +88,13 @@ impl Cluster {
         let data_dir = self.data_dir(id);
         let mut settings = Settings::new(NodeId(id), self.members.clone(), data_dir);
         (self.configure)(&mut settings);
+        let identity = settings.tls.clone();
         let running = start(settings, peer).unwrap();
         let server = Server::new(running.handle.clone(), Limits::default());
-        server.listen_api(api, Plain);
+        match identity {
+            Some(identity) => server.listen_api(api, Mutual(identity)),
+            None => server.listen_api(api, Plain),
+        }
         let admin_listener = bind(0).await;
         let admin = admin_listener.local_addr().unwrap();
         server.listen_admin(admin_listener, Plain);
@@ -122,6 +130,12 @@ impl Cluster {
 
     pub(crate) fn handle(&self, id: u64) -> Handle {
         self.nodes[&id].running.handle.clone()
+    }
+
+    /// Where a node takes its peers, whether it runs or not.
+    pub(crate) fn peer(&self, id: u64) -> SocketAddr {
+        let peer = &self.members[&NodeId(id)].peer;
+        (Ipv4Addr::LOCALHOST, peer.port).into()
     }
 
     /// Where a node's API is, whether the node runs or not.
