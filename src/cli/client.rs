@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::endpoint::{Ask, Endpoint, LOCAL, Silence};
 use super::exit::{Exit, Failed};
+use super::tls::TlsFlags;
 use crate::state::ClusterInfo;
+use crate::tls::Connector;
 
 /// The largest answer that is read whole, in bytes: a page of a list in base64 is far below.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -22,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Whom to ask, and for how long.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Client {
-    /// Nodes to ask: host:port or http://host:port, several separated by commas or by repeating
+    /// Nodes to ask: host:port or https://host:port, several separated by commas or by repeating
     /// the flag; the first that answers is enough
     #[arg(long = "endpoint", env = "REMEMBER_ENDPOINT", value_name = "HOST:PORT")]
     #[arg(hide_env_values = true, value_delimiter = ',', default_values = LOCAL)]
@@ -30,6 +32,8 @@ pub(super) struct Client {
     /// How long the whole command may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(super) timeout: Duration,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -67,6 +71,26 @@ pub(super) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> a
 }
 
 impl Client {
+    /// Reads what TLS needs. Before anything is asked.
+    pub(super) fn open(&mut self) -> Result<(), Failed> {
+        let files = self.tls.files();
+        let connector = files.map(|files| Connector::read(&files)).transpose();
+        let is_needed = self.endpoints.iter().any(Endpoint::is_https);
+        let connector = match connector {
+            Err(error) if is_needed => return Err(Exit::Usage.because(error.to_string())),
+            // Over loopback nothing depends on files that may be damaged (R9).
+            connector => connector.unwrap_or_default(),
+        };
+        if is_needed && connector.is_none() {
+            let sentence = "https:// needs --tls-cert, --tls-key and --tls-ca";
+            return Err(Exit::Usage.because(sentence));
+        }
+        for endpoint in &mut self.endpoints {
+            endpoint.secure_by(connector.clone());
+        }
+        Ok(())
+    }
+
     /// When the command has to end.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout

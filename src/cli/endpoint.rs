@@ -1,6 +1,7 @@
 //! Where a node's API is reached, and one HTTP connection to it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::members;
+use crate::tls::{Connector, Stream};
 use crate::wire::Address;
 
 /// How long a connection may take to be made: the nodes are near.
@@ -29,25 +31,36 @@ pub(super) const LOCAL: [&str; 5] = [
     "127.0.0.1:8005",
 ];
 
-/// The API of one node: `host:port` or `http://host:port`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Endpoint(Address);
+/// The API of one node: `host:port`, `http://host:port` or `https://host:port`.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    at: Address,
+    is_https: bool,
+    /// What to show and to demand over TLS.
+    connector: Option<Connector>,
+}
 
 impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err("this version speaks http only; leave https:// away".to_owned());
-        }
-        let bare = text.strip_prefix("http://").unwrap_or(text);
-        members::address(bare.strip_suffix('/').unwrap_or(bare)).map(Self)
+        let (is_https, bare) = match text.strip_prefix("https://") {
+            Some(bare) => (true, bare),
+            None => (false, text.strip_prefix("http://").unwrap_or(text)),
+        };
+        let at = members::address(bare.strip_suffix('/').unwrap_or(bare))?;
+        Ok(Self {
+            at,
+            is_https,
+            connector: None,
+        })
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let scheme = if self.is_https { "https://" } else { "" };
+        write!(f, "{scheme}{}", self.at)
     }
 }
 
@@ -58,8 +71,15 @@ pub(super) enum Silence {
     #[error("{0}")]
     Unreachable(String),
     /// Something may have been sent, but nothing came back.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", causes(.0))]
     Lost(#[from] hyper::Error),
+}
+
+/// An error with all that led to it: what TLS has to say stands last.
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let chain: Vec<_> = chain.map(ToString::to_string).collect();
+    chain.join(": ")
 }
 
 /// A request, to be made of any node.
@@ -107,22 +127,52 @@ pub(super) struct Connection {
 impl Endpoint {
     pub(super) fn new(host: impl Into<String>, port: u16) -> Self {
         let host = host.into();
-        Self(Address { host, port })
+        Self {
+            at: Address { host, port },
+            is_https: false,
+            connector: None,
+        }
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    pub(super) fn secure_by(&mut self, connector: Option<Connector>) {
+        self.connector = connector;
+    }
+
+    /// Another node, of which this one has told. Beyond this machine it speaks TLS if this side can.
+    pub(super) fn sibling(&self, host: &str, port: u16) -> Self {
+        let is_near = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        Self {
+            is_https: self.connector.is_some() && (self.is_https || !is_near),
+            connector: self.connector.clone(),
+            ..Self::new(host, port)
+        }
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, Silence> {
         let unreachable = |error: &dyn fmt::Display| Silence::Unreachable(error.to_string());
-        let connecting = TcpStream::connect((self.0.host.as_str(), self.0.port));
+        let connecting = TcpStream::connect((self.at.host.as_str(), self.at.port));
         let tcp = match timeout(CONNECT, connecting).await {
             Ok(tcp) => tcp.map_err(|error| unreachable(&error))?,
             Err(_) => return Err(unreachable(&"it does not answer")),
         };
         tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
-        let handshake = http1::handshake(TokioIo::new(tcp)).await;
+        let stream = match self.connector.as_ref().filter(|_| self.is_https) {
+            None => Stream::Plain(tcp),
+            Some(connector) => {
+                let secured = timeout(CONNECT, connector.connect(tcp, &self.at.host)).await;
+                let secured = secured.map_err(|_| unreachable(&"its TLS handshake stalls"))?;
+                secured.map_err(|failure| unreachable(&failure))?
+            }
+        };
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| unreachable(&error))?;
         // How it ends, its requests are told.
         tokio::spawn(async { drop(connection.await) });
-        let host = self.to_string();
+        let host = self.at.to_string();
         Ok(Connection { host, sender })
     }
 }
@@ -154,16 +204,11 @@ mod tests {
             "http://127.0.0.1:8001/",
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
-            assert_eq!(endpoint, Endpoint::new("127.0.0.1", 8001));
+            assert_eq!(endpoint.to_string(), "127.0.0.1:8001");
         }
-        for text in [
-            "",
-            "127.0.0.1",
-            "https://a:1",
-            "http://a:1/v1",
-            "a:b",
-            "ftp://a:1",
-        ] {
+        let secured: Endpoint = "https://127.0.0.1:8001/".parse().unwrap();
+        assert_eq!(secured.to_string(), "https://127.0.0.1:8001");
+        for text in ["", "127.0.0.1", "http://a:1/v1", "a:b", "ftp://a:1"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
         assert!(LOCAL.iter().all(|text| text.parse::<Endpoint>().is_ok()));

@@ -135,7 +135,8 @@ impl Kv {
 }
 
 impl Get {
-    fn run(self) -> anyhow::Result<Exit> {
+    fn run(mut self) -> anyhow::Result<Exit> {
+        self.client.open()?;
         let suffix = if self.stale { "?consistency=stale" } else { "" };
         let ask = Ask::read(format!("{}{suffix}", path(&self.key)?));
         let answer = block_on(async { Ok(self.client.ask(&ask, self.client.deadline()).await?) })?;
@@ -145,7 +146,8 @@ impl Get {
 }
 
 impl Put {
-    fn run(self) -> anyhow::Result<Exit> {
+    fn run(mut self) -> anyhow::Result<Exit> {
+        self.client.open()?;
         let mut ask = Ask::new(Method::PUT, path(&self.key)?);
         if self.create_only {
             ask = ask.with(IF_NONE_MATCH, "*");
@@ -160,7 +162,8 @@ impl Put {
 }
 
 impl Delete {
-    fn run(self) -> anyhow::Result<Exit> {
+    fn run(mut self) -> anyhow::Result<Exit> {
+        self.client.open()?;
         let ask = Ask::new(Method::DELETE, path(&self.key)?);
         write(&self.client, &at_revision(ask, self.if_revision))
     }
@@ -196,7 +199,8 @@ fn write(client: &Client, ask: &Ask) -> anyhow::Result<Exit> {
 }
 
 impl List {
-    fn run(self) -> anyhow::Result<Exit> {
+    fn run(mut self) -> anyhow::Result<Exit> {
+        self.client.open()?;
         block_on(async {
             let deadline = self.client.deadline();
             let mut after: Option<Vec<u8>> = None;

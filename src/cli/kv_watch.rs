@@ -68,7 +68,8 @@ struct Compacted {
 }
 
 impl Watch {
-    pub(super) fn run(self) -> anyhow::Result<Exit> {
+    pub(super) fn run(mut self) -> anyhow::Result<Exit> {
+        self.client.open()?;
         block_on(async {
             let mut deadline = self.client.deadline();
             // Named by its number, "from now on" is the same wherever the watch goes on.

@@ -5,6 +5,7 @@
 //!       --> local                     several nodes as child processes, and a live table
 //!       --> bench                     clusters as child processes, loaded and measured
 //!       --> status, transfer, kv      clients: `client` --> HTTP --> any node
+//!       --> certs                     files for mutual TLS
 //!       --> completion, version
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! would miss is here.
 
 mod bench;
+mod certs;
 mod client;
 mod completion;
 mod endpoint;
@@ -32,6 +34,7 @@ mod status;
 mod stops;
 mod table;
 mod terminal;
+mod tls;
 mod transfer;
 
 use std::io::Write as _;
@@ -70,6 +73,7 @@ enum Command {
     Kv(kv::Kv),
     #[command(subcommand)]
     Bench(bench::Bench),
+    Certs(certs::Certs),
     Completion(completion::Completion),
     /// Prints the version
     Version,
@@ -100,6 +104,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Transfer(transfer) => transfer.run(),
         Command::Kv(kv) => kv.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Certs(certs) => certs.run(),
         Command::Completion(completion) => completion.run(&mut Cli::command()),
         Command::Version => version(),
     }?;

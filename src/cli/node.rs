@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,11 +18,13 @@ use super::exit::{self, Exit, Failed};
 use super::log::{Format, Log};
 use super::members::{Members, address};
 use super::terminal::Terminal;
+use super::tls::TlsFlags;
 use super::{environment, print_config};
 use crate::consensus::{Config, NodeId};
 use crate::node::{Settings, start};
-use crate::server::{Limits, Plain, Server};
+use crate::server::{Limits, Mutual, Plain, Server};
 use crate::storage::WalConfig;
+use crate::tls::Identity;
 use crate::wire::Address;
 
 /// How long requests that have begun may take to end, once the node has ended.
@@ -61,15 +64,17 @@ pub(super) struct Node {
     )]
     #[arg(value_parser = address)]
     listen_peer: Option<Address>,
-    /// Where to listen for clients; this node's own address in the list of members if not said
+    /// Where to listen for clients, several separated by commas; this node's own address in the
+    /// list of members if not said. With --tls-cert clients need a certificate too, but for plain
+    /// HTTP on loopback; https:// before an address demands one there as well
     #[arg(
         long,
         env = "REMEMBER_LISTEN_API",
-        value_name = "HOST:PORT",
+        value_name = "HOST:PORT,...",
         hide_env_values = true
     )]
-    #[arg(value_parser = address)]
-    listen_api: Option<Address>,
+    #[arg(value_delimiter = ',')]
+    listen_api: Vec<ApiAddress>,
     /// Where to answer questions of health, and metrics
     #[arg(
         long,
@@ -79,8 +84,10 @@ pub(super) struct Node {
     )]
     #[arg(value_parser = address, default_value = "127.0.0.1:7402")]
     listen_admin: Address,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// Let peers and clients speak without TLS beyond this machine: whoever reaches the ports can
-    /// then read and write everything
+    /// then read and write everything. Not together with --tls-cert
     #[arg(long, env = "REMEMBER_ALLOW_PLAIN", hide_env_values = true)]
     allow_plain: bool,
     /// How often a leader beats, in milliseconds
@@ -205,20 +212,64 @@ impl Node {
         Ok(settings)
     }
 
-    async fn serve(&self, settings: Settings) -> anyhow::Result<()> {
+    /// A port for clients, and what is shown there if it speaks TLS.
+    async fn listen_api(
+        &self,
+        api: &ApiAddress,
+        identity: Option<&Identity>,
+    ) -> anyhow::Result<(TcpListener, Option<Identity>)> {
+        if api.is_https && identity.is_none() {
+            let sentence = format!("https://{} needs --tls-cert", api.at);
+            return Err(Exit::Usage.because(sentence).into());
+        }
+        let plain = identity.is_some() || self.allow_plain;
+        let listener = listen("clients", &api.at, plain).await?;
+        let is_near = listener.local_addr()?.ip().to_canonical().is_loopback();
+        let identity = identity.filter(|_| api.is_https || !is_near);
+        Ok((listener, identity.cloned()))
+    }
+
+    /// What this node shows to others, if it speaks TLS.
+    fn identity(&self) -> Result<Option<Identity>, Failed> {
+        let Some(files) = self.tls.files() else {
+            return Ok(None);
+        };
+        if self.allow_plain {
+            let sentence = "--allow-plain and --tls-cert contradict each other; give one of them";
+            return Err(Exit::Usage.because(sentence));
+        }
+        let identity = Identity::read(files, NodeId(self.id));
+        let identity = identity.map_err(|error| Exit::Usage.because(error.to_string()))?;
+        tracing::info!(name = %identity.name(), "peers and clients need a certificate");
+        Ok(Some(identity))
+    }
+
+    async fn serve(&self, mut settings: Settings) -> anyhow::Result<()> {
+        let identity = self.identity()?;
+        settings.tls.clone_from(&identity);
         let own = &settings.members[&settings.id];
-        let peer = self.listen_peer.as_ref().unwrap_or(&own.peer);
-        let api = self.listen_api.as_ref().unwrap_or(&own.api);
-        let (peer, api, admin) = (
-            listen("peers", peer, self.allow_plain).await?,
-            listen("clients", api, self.allow_plain).await?,
-            // It shows nothing secret, and nothing there acts.
-            listen("health and metrics", &self.listen_admin, true).await?,
-        );
+        let at = self.listen_peer.as_ref().unwrap_or(&own.peer);
+        let peer = listen("peers", at, identity.is_some() || self.allow_plain).await?;
+        let apis = if self.listen_api.is_empty() {
+            vec![ApiAddress::from(&own.api)]
+        } else {
+            self.listen_api.clone()
+        };
+        let mut ports = Vec::new();
+        for api in apis {
+            ports.push(self.listen_api(&api, identity.as_ref()).await?);
+        }
+        // It shows nothing secret, and nothing there acts.
+        let admin = listen("health and metrics", &self.listen_admin, true).await?;
         let signals = signals()?;
         let node = start(settings, peer)?;
         let server = Server::new(node.handle.clone(), Limits::default());
-        server.listen_api(api, Plain);
+        for (port, identity) in ports {
+            match identity {
+                Some(identity) => server.listen_api(port, Mutual(identity)),
+                None => server.listen_api(port, Plain),
+            }
+        }
         server.listen_admin(admin, Plain);
         let ended = tokio::select! {
             ended = node.until(came(signals.clone(), 1)) => ended,
@@ -229,6 +280,32 @@ impl Node {
     }
 }
 
+/// Where to listen for clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct ApiAddress {
+    at: Address,
+    /// Whether it speaks TLS on loopback too.
+    is_https: bool,
+}
+
+impl FromStr for ApiAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text.trim().strip_prefix("https://");
+        let is_https = bare.is_some();
+        let at = address(bare.unwrap_or(text))?;
+        Ok(Self { at, is_https })
+    }
+}
+
+impl From<&Address> for ApiAddress {
+    fn from(at: &Address) -> Self {
+        let (at, is_https) = (at.clone(), false);
+        Self { at, is_https }
+    }
+}
+
 async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind((at.host.as_str(), at.port)).await;
     let listener = listener.with_context(|| format!("cannot listen for {whom} at {at}"))?;
@@ -236,7 +313,8 @@ async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpList
     if !plain && !bound.ip().to_canonical().is_loopback() {
         let sentence = format!(
             "{at} can be reached from other machines, and what {whom} say there would be plain to \
-             all; listen on a loopback address, or add --allow-plain"
+             all; give --tls-cert, --tls-key and --tls-ca, listen on a loopback address, or add \
+             --allow-plain"
         );
         return Err(Exit::Usage.because(sentence).into());
     }

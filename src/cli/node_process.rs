@@ -9,6 +9,9 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use tokio::process::{Child, Command};
 
+use super::certs::member_stem;
+use super::tls;
+
 /// How much of the end of a log is searched for the last line, in bytes.
 const LAST_LINE_BYTES: u64 = 1 << 10;
 
@@ -22,6 +25,8 @@ pub(super) struct NodeProcess {
     pub(super) data_dir: PathBuf,
     /// Where its output goes.
     pub(super) log: PathBuf,
+    /// Where clients reach it over TLS, and the directory of its certificate, if it speaks TLS.
+    pub(super) tls: Option<(String, PathBuf)>,
 }
 
 impl NodeProcess {
@@ -38,6 +43,22 @@ impl NodeProcess {
             // These would lead a node to where another one is.
             .env_remove("REMEMBER_LISTEN_PEER")
             .env_remove("REMEMBER_LISTEN_API");
+        for variable in tls::VARIABLES {
+            command.env_remove(variable);
+        }
+        if let Some((listen_api, dir)) = &self.tls {
+            let file = |stem: &str, ending| dir.join(format!("{stem}.{ending}"));
+            let stem = member_stem(u64::from(self.node));
+            command
+                .env_remove("REMEMBER_ALLOW_PLAIN")
+                .args(["--listen-api", listen_api])
+                .arg("--tls-cert")
+                .arg(file(&stem, "crt"))
+                .arg("--tls-key")
+                .arg(file(&stem, "key"))
+                .arg("--tls-ca")
+                .arg(file("ca", "crt"));
+        }
         start(command, &self.log)
     }
 }

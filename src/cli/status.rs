@@ -59,7 +59,8 @@ struct Row<'a> {
 type Seen<'a> = (&'a Endpoint, Result<ClusterInfo, Failed>);
 
 impl Status {
-    pub(super) fn run(self, terminal: Terminal) -> anyhow::Result<Exit> {
+    pub(super) fn run(mut self, terminal: Terminal) -> anyhow::Result<Exit> {
+        self.client.open()?;
         block_on(async {
             let deadline = self.client.deadline();
             let patience = deadline.min(tokio::time::Instant::now() + PATIENCE);

@@ -19,8 +19,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Hands leadership over to another node.
 ///
-/// Asks the leader and waits for the next one. The leader takes the request from its
-/// own machine only.
+/// Asks the leader and waits for the next one. The leader takes the request from its own machine,
+/// or over TLS.
 #[derive(clap::Args, Debug)]
 #[command(after_help = super::exit::HELP)]
 pub(super) struct Transfer {
@@ -50,7 +50,8 @@ struct Leader {
 }
 
 impl Transfer {
-    pub(super) fn run(self) -> anyhow::Result<Exit> {
+    pub(super) fn run(mut self) -> anyhow::Result<Exit> {
+        self.client.open()?;
         block_on(async {
             let deadline = self.client.deadline();
             if self.leaving {
@@ -141,7 +142,7 @@ impl Leader {
         let endpoint = if cluster.status == 1 {
             endpoint.clone()
         } else {
-            Endpoint::new(node.ip.clone(), node.port.parse().ok()?)
+            endpoint.sibling(&node.ip, node.port.parse().ok()?)
         };
         Some(Self {
             node,

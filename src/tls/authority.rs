@@ -11,7 +11,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::MemberName;
+use super::credentials::{Contents, Credentials};
+use super::{Files, MemberName};
 
 /// What every authority made here is called. It is the same for all, so that a certificate can be
 /// issued by whoever holds the key, without reading the authority's own.
@@ -29,6 +30,12 @@ pub enum IssueError {
     /// The key cannot be used.
     #[error("the authority's key cannot be used: {0}")]
     Key(rcgen::Error),
+    /// What it signs would not be taken as its own.
+    #[error(
+        "key and certificate are not those of one authority that Remember has made, or its time \
+         is over: {0}"
+    )]
+    Authority(String),
     /// A name that cannot stand in a certificate.
     #[error("\"{0}\" cannot stand in a certificate; it is like host.example or 192.0.2.1")]
     Host(String),
@@ -75,10 +82,21 @@ impl Authority {
         Ok((Self(Issuer::new(params, key)), issued))
     }
 
-    /// The authority that was made with this key, in PEM.
-    pub fn with_key(key: &str) -> Result<Self, IssueError> {
+    /// An authority that was made before, by what was kept of it in PEM.
+    pub fn open(certificate: &str, key: &str) -> Result<Self, IssueError> {
         let key = KeyPair::from_pem(key).map_err(IssueError::Key)?;
-        Ok(Self(Issuer::new(authority_params(), key)))
+        let authority = Self(Issuer::new(authority_params(), key));
+        let sample = Subject::Client("sample".to_owned());
+        let sample = authority.issue(&sample, CLOCKS_DIFFER)?;
+        let contents = Contents::new(&sample.certificate, &sample.key, certificate);
+        let nowhere = Files {
+            certificate: "sample".into(),
+            key: "sample".into(),
+            authority: "authority".into(),
+        };
+        let checked = Credentials::new(&nowhere, &contents);
+        checked.map_err(|error| IssueError::Authority(error.to_string()))?;
+        Ok(authority)
     }
 
     /// Issues a certificate that is valid from now on for `lifetime`.

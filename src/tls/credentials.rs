@@ -57,6 +57,16 @@ pub(super) struct Credentials {
 #[derive(Clone)]
 pub struct Connector(Arc<ClientConfig>);
 
+impl Contents {
+    pub(super) fn new(certificate: &str, key: &str, authority: &str) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+            authority: authority.into(),
+        }
+    }
+}
+
 impl Files {
     /// Reads all three.
     pub(super) fn read(&self) -> Result<Contents, Error> {

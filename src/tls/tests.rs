@@ -91,7 +91,7 @@ fn a_member_is_who_its_certificate_says() {
 #[test]
 fn an_authority_goes_on_where_its_key_was_kept() {
     let desk = Desk::new("kept");
-    let again = Authority::with_key(&desk.root.key).unwrap();
+    let again = Authority::open(&desk.root.certificate, &desk.root.key).unwrap();
     let name = desk.member(3, "blue");
     let later = Desk {
         path: desk.path.clone(),
@@ -101,7 +101,14 @@ fn an_authority_goes_on_where_its_key_was_kept() {
     assert_ne!(later.member(3, "blue"), name);
     let files = later.files_of(&later.member(3, "blue"));
     assert!(Identity::read(files, NodeId(3)).is_ok());
-    assert!(Authority::with_key("nothing").is_err());
+    let (_, other) = Authority::make().unwrap();
+    for (certificate, key) in [
+        (&desk.root.certificate, &other.key),
+        (&desk.root.certificate, &"nothing".to_owned()),
+        (&String::new(), &desk.root.key),
+    ] {
+        assert!(Authority::open(certificate, key).is_err());
+    }
 }
 
 #[test]

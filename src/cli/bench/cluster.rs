@@ -118,6 +118,7 @@ impl Plan {
             admin: format!("127.0.0.1:{admin}"),
             data_dir: home.join(format!("node-{node}")),
             log: log(home, node),
+            tls: None,
         };
         process.start()
     }

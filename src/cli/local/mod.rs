@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::certs;
 use super::client::block_on;
 use super::endpoint::Endpoint;
 use super::environment;
@@ -68,6 +69,10 @@ pub(super) struct Local {
     /// Do not start a node again that ended
     #[arg(long)]
     no_restart: bool,
+    /// Have the nodes speak mutual TLS to each other, and to clients on this port + 300 + i; the
+    /// certificates are made beside the data
+    #[arg(long)]
+    tls: bool,
 }
 
 /// What happened to a node.
@@ -109,13 +114,21 @@ impl Local {
         environment::check()?;
         self.demand_free_ports()?;
         let home = Home::open("local", self.data_dir.clone(), self.keep)?;
+        if self.tls {
+            certs::provide(&certificates(&home), &"local".parse()?, self.nodes)?;
+        }
         self.advise(&home);
+        if self.tls {
+            self.advise_tls(&home);
+        }
         block_on(self.watch_over(&home, terminal))
     }
 
     /// Fails before anything is started if a port is taken.
     fn demand_free_ports(&self) -> Result<(), Failed> {
         let ports = (1..=self.nodes).flat_map(|node| self.ports(node));
+        let secured = (1..=self.nodes).filter(|_| self.tls);
+        let ports = ports.chain(secured.map(|node| self.secured_port(node)));
         let taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
         let taken: Vec<_> = ports.filter(taken).map(|port| port.to_string()).collect();
         if taken.is_empty() {
@@ -137,6 +150,11 @@ impl Local {
         [api, api + PORTS, api + 2 * PORTS]
     }
 
+    /// The port of a node for clients that speak TLS.
+    fn secured_port(&self, node: u8) -> u16 {
+        self.base_port + u16::from(node) + 3 * PORTS
+    }
+
     fn members(&self) -> String {
         let member = |node| {
             let [api, peer, _] = self.ports(node);
@@ -146,13 +164,16 @@ impl Local {
     }
 
     fn child(&self, node: u8, home: &Home) -> Child {
-        let [_, _, admin] = self.ports(node);
+        let [api, _, admin] = self.ports(node);
+        let secured = self.secured_port(node);
+        let listen_api = format!("127.0.0.1:{api},https://127.0.0.1:{secured}");
         let process = NodeProcess {
             node,
             members: self.members(),
             admin: format!("127.0.0.1:{admin}"),
             data_dir: home.path().join(format!("node-{node}")),
             log: home.path().join(format!("node-{node}.log")),
+            tls: self.tls.then(|| (listen_api, certificates(home))),
         };
         Child {
             process,
@@ -173,6 +194,20 @@ impl Local {
              \x20 kill -9 PID                       # of the leader\n",
             self.nodes,
             home.path().display(),
+        ));
+    }
+
+    /// Says what can be done over TLS.
+    fn advise_tls(&self, home: &Home) {
+        let (port, dir) = (self.secured_port(1), certificates(home));
+        let dir = dir.display();
+        say(&format!(
+            "The nodes speak mutual TLS to each other, and to clients. Try:\n\
+             \x20 export REMEMBER_TLS_CERT={dir}/client.crt REMEMBER_TLS_KEY={dir}/client.key \
+             REMEMBER_TLS_CA={dir}/ca.crt\n\
+             \x20 remember status --endpoint https://127.0.0.1:{port}\n\
+             \x20 curl --cacert {dir}/ca.crt --cert {dir}/client.crt --key {dir}/client.key \
+             https://127.0.0.1:{port}/v1/cluster\n",
         ));
     }
 
@@ -216,4 +251,9 @@ impl Local {
         shown?;
         Ok(Exit::Done)
     }
+}
+
+/// Where the certificates of all nodes are.
+fn certificates(home: &Home) -> PathBuf {
+    home.path().join("certs")
 }
