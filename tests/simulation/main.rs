@@ -9,6 +9,9 @@
 //!   cargo test --profile sim --test simulation              2,000 seeds
 //!   REMEMBER_SEEDS=100000 cargo test ...                    more of them
 //!   REMEMBER_SEED=17 cargo test ...                         one of them, with its story
+//!   REMEMBER_SCENARIO=chain cargo test ...                  the stories of `scenarios` with that
+//!                                                           in their name, nothing else
+//!   REMEMBER_SCENARIO='everything at once' cargo test ...   the seeds, and no such story
 //! ```
 
 #![expect(

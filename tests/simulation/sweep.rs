@@ -7,11 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::run::{Outcome, Violation, listen_to_panics, run};
-use super::scenarios::SCENARIOS;
+use super::scenarios::{SCENARIOS, Scenario};
 use super::tally::Tally;
 
 /// How many seeds are run unless `REMEMBER_SEEDS` says otherwise.
 const SEEDS: u64 = 2000;
+/// What the seeds are called in which anything may happen.
+const EVERYTHING: &str = "everything at once";
 /// How many of them are run twice, to see that a seed decides everything.
 const TWICE: u64 = 20;
 /// How much of a failing seed's story is printed.
@@ -25,18 +27,33 @@ pub(crate) fn run_all() -> Result<(), String> {
     if let Some(seed) = number("REMEMBER_SEED")? {
         return replay(seed, env::var("REMEMBER_SCENARIO").ok().as_deref());
     }
-    for scenario in SCENARIOS {
-        let begin = Instant::now();
-        let told = |seed| scenario.run(seed, 0).map_err(drop);
-        if let Some(seed) = sweep(scenario.seeds, told) {
-            return replay(seed, Some(scenario.name)).and_then(|()| Err(changeable(seed)));
-        }
-        let (name, seeds) = (scenario.name, scenario.seeds);
-        println!(
-            "{name}: {seeds} seeds in {:.1} s",
-            begin.elapsed().as_secs_f64()
-        );
+    let words = env::var("REMEMBER_SCENARIO").unwrap_or_default();
+    let mut wanted = SCENARIOS.iter().filter(|story| story.name.contains(&words));
+    let everything = EVERYTHING.contains(&words);
+    if !everything && wanted.clone().next().is_none() {
+        return Err(format!("there is no scenario {words:?}"));
     }
+    wanted.try_for_each(tell)?;
+    if everything { at_once() } else { Ok(()) }
+}
+
+/// Tells one scenario, with all its seeds.
+fn tell(scenario: &Scenario) -> Result<(), String> {
+    let begin = Instant::now();
+    let told = |seed| scenario.run(seed, 0).map_err(drop);
+    if let Some(seed) = sweep(scenario.seeds, told) {
+        return replay(seed, Some(scenario.name)).and_then(|()| Err(changeable(seed)));
+    }
+    let (name, seeds) = (scenario.name, scenario.seeds);
+    println!(
+        "{name}: {seeds} seeds in {:.1} s",
+        begin.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Runs the seeds in which anything may happen.
+fn at_once() -> Result<(), String> {
     let seeds = number("REMEMBER_SEEDS")?.unwrap_or(SEEDS);
     let begin = Instant::now();
     let total = Mutex::new(Tally::new());
@@ -50,7 +67,7 @@ pub(crate) fn run_all() -> Result<(), String> {
     }
     let tally = total.into_inner().map_err(|error| error.to_string())?;
     println!(
-        "{tally}{seeds} seeds in {:.1} s",
+        "{tally}{EVERYTHING}: {seeds} seeds in {:.1} s",
         begin.elapsed().as_secs_f64()
     );
     let missing = tally.missing();
