@@ -9,7 +9,7 @@ CARGO := cargo
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # The stages of `make test`, in order: the cheap ones first.
-STAGES := fmt lint layers unit sim doc
+STAGES := fmt lint layers unit sim mutants doc
 
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
 NEEDS := cc:build-essential make:build-essential git:git
@@ -108,6 +108,9 @@ unit: ## All tests: of the modules, of the documents, of the repository itself.
 
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --test simulation
+
+mutants: ## Plants bugs into a copy of the sources, and demands that each is caught.
+	$(CARGO) test --locked --test mutants
 
 soak: ## The simulation with SEEDS=n seeds, for as long as that takes.
 	REMEMBER_SEEDS=$(SEEDS) $(CARGO) test --locked --profile sim --test simulation
