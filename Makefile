@@ -9,10 +9,11 @@ CARGO := cargo
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # The stages of `make test`, in order: the cheap ones first.
-STAGES := fmt lint layers unit sim mutants doc
+STAGES := fmt lint layers unit sim faults mutants doc
 
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
-NEEDS := cc:build-essential make:build-essential git:git
+NEEDS := cc:build-essential make:build-essential git:git \
+    unshare:util-linux nsenter:util-linux mount:mount ip:iproute2 iptables:iptables
 
 # Crates that no pure layer may pull in. The full build must have each of IMPURE, so that a crate
 # that is renamed cannot turn the proof into one that always passes.
@@ -80,6 +81,7 @@ fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
 
 lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test faults -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
@@ -108,6 +110,9 @@ unit: ## All tests: of the modules, of the documents, of the repository itself.
 
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --test simulation
+
+faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in namespaces of its own.
+	$(CARGO) test --locked --profile sim --test faults
 
 mutants: ## Plants bugs into a copy of the sources, and demands that each is caught.
 	$(CARGO) test --locked --test mutants
