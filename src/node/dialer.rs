@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -22,6 +22,8 @@ use crate::wire::{Answer, Dialer, HandshakeError, Introduction, Reason, Verdict}
 /// How long a connection and its handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the first try of a connection may take; each further one may take twice as long.
+const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// The waits between dials: the first, and the longest.
 const WAIT_MIN: Duration = Duration::from_millis(2);
 const WAIT_MAX: Duration = Duration::from_millis(250);
@@ -135,8 +137,8 @@ pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, Dial
 
 async fn dial_quietly(context: &Context, peer: NodeId) -> Result<Dialed, DialError> {
     let address = &context.settings.members[&peer].peer;
-    let connect = TcpStream::connect((address.host.as_str(), address.port));
-    let stream = match timeout(CONNECT_TIMEOUT, connect).await {
+    let connecting = timeout(CONNECT_TIMEOUT, connect(&address.host, address.port));
+    let stream = match connecting.await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             return Err(DialError::Refused);
@@ -159,6 +161,21 @@ async fn dial_quietly(context: &Context, peer: NodeId) -> Result<Dialed, DialErr
         Err(_) => return Err(DialError::Dropped("no answer in time".to_owned())),
     };
     judge(context, &ours, stream, answer)
+}
+
+/// Connects; asks anew whenever no answer comes, at first very soon.
+///
+/// A SYN that meets a listener in the moment of its death is lost without a word, and TCP repeats
+/// it only after a second. But the dead are dialled for the proof that they are dead (S8).
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    let mut patience = CONNECT_AGAIN_AFTER;
+    loop {
+        if let Ok(connected) = timeout(patience, TcpStream::connect(&addresses[..])).await {
+            return connected;
+        }
+        patience *= 2;
+    }
 }
 
 impl From<Failure> for DialError {
@@ -242,5 +259,40 @@ async fn write_all(context: &Context, peer: NodeId, stream: Stream) -> io::Error
     tokio::select! {
         error = ended => error,
         error = write => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    /// A listener whose queue is full drops each SYN, as one does that is about to be closed.
+    #[tokio::test]
+    async fn a_listener_that_dies_while_it_is_dialled_is_found_dead_at_once() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        let tries = Duration::from_millis(50);
+        while let Ok(stream) = timeout(tries, TcpStream::connect(address)).await {
+            queued.push(stream.unwrap());
+        }
+        let host = address.ip().to_string();
+        let dialling = connect(&host, address.port());
+        let dying = async {
+            sleep(CONNECT_AGAIN_AFTER).await;
+            drop(listener);
+        };
+        // TCP itself would not repeat its SYN by then.
+        let both = timeout(CONNECT_TIMEOUT, async { tokio::join!(dialling, dying).0 });
+        let error = both.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }
