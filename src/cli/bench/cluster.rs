@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) nodes: u8,
     /// Ports are this plus 100 for each purpose, plus the number of the node.
     pub(super) base_port: u16,
+    /// Whether data and logs stay when a cluster ends.
+    pub(super) keep: bool,
     /// The etcd program, if etcd is measured at all.
     pub(super) etcd: Option<PathBuf>,
 }
@@ -62,7 +64,7 @@ impl Plan {
     /// Starts a cluster with fresh data, and waits until it is whole.
     pub(super) async fn start(&self, system: System) -> anyhow::Result<Cluster> {
         self.demand_free_ports(system)?;
-        let home = Home::open("bench", None, false)?;
+        let home = Home::open("bench", None, self.keep)?;
         let mut servers = Vec::new();
         for node in 1..=self.nodes {
             let process = self.start_node(system, node, home.path())?;

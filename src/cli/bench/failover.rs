@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use super::cluster::{Cluster, Leader};
 use super::http::Connection;
 use super::latencies::Latencies;
 use super::system::System;
+use crate::cli::exit::say;
 
 /// How long one write may take until its client tries again.
 const ATTEMPT: Duration = Duration::from_millis(100);
@@ -61,6 +62,14 @@ impl How {
             Self::Transfer => "gap of a transfer",
         }
     }
+
+    /// What is long enough to be told while it happens.
+    fn long(self) -> Duration {
+        match self {
+            Self::Kill | Self::Transfer => Duration::from_millis(100),
+            Self::Stop => Duration::from_millis(700),
+        }
+    }
 }
 
 impl Rounds {
@@ -96,6 +105,15 @@ impl Rounds {
             How::Transfer => self.transfer(leader, &acks).await?,
         };
         writers.shutdown().await;
+        if self.system() == System::Remember && outage > self.how.long() {
+            // The time leads to the place in the servers' logs, which --keep keeps.
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+            let (name, round) = (self.system().name(), self.outages.count() + 1);
+            let (took, now) = (outage.as_millis(), now.as_millis());
+            say(&format!(
+                "{name}, round {round}: {took} ms, over at {now} ms since 1970"
+            ));
+        }
         self.outages.add(outage);
         Ok(())
     }

@@ -148,6 +148,9 @@ struct Common {
     #[arg(long, value_name = "PORT", default_value_t = 18_000)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64_000))]
     base_port: u16,
+    /// Do not remove the data and the logs of the servers at the end
+    #[arg(long)]
+    keep: bool,
     /// Write every figure of every round to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -201,6 +204,7 @@ impl Common {
         Ok(Plan {
             nodes: self.nodes,
             base_port: self.base_port,
+            keep: self.keep,
             etcd,
         })
     }
