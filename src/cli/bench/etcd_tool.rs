@@ -1,4 +1,4 @@
-//! etcd driven by its own `benchmark`, as its project measures it.
+//! Drives etcd by its own `benchmark`: that is how its project measures it.
 
 use std::path::Path;
 use std::process::Stdio;
