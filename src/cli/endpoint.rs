@@ -142,7 +142,8 @@ impl Endpoint {
         self.connector = connector;
     }
 
-    /// Another node, of which this one has told. Beyond this machine it speaks TLS if this side can.
+    /// Another node, of which this one has told. Beyond this machine it speaks TLS if this side
+    /// can.
     pub(super) fn sibling(&self, host: &str, port: u16) -> Self {
         let is_near = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         Self {

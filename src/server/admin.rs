@@ -1,5 +1,5 @@
-//! The admin port: health, metrics, and which state the node is in. Nothing secret, and nothing that
-//! acts.
+//! The admin port: health, metrics, and which state the node is in. Nothing secret, and nothing
+//! that acts.
 
 use std::rc::Rc;
 

@@ -72,8 +72,8 @@ pub(super) fn not_started(handle: &Handle) -> Option<String> {
     }
 }
 
-/// Why the node is not alive; `None` if it is. Whether there is a leader plays no part in it: ending
-/// a node that is cut off helps nobody.
+/// Why the node is not alive; `None` if it is. Whether there is a leader plays no part in it:
+/// ending a node that is cut off helps nobody.
 pub(super) async fn hangs(handle: &Handle) -> Option<String> {
     let turns = handle.turns(TURN_WITHIN).await;
     (!turns).then(|| "the node's loop does not turn: it hangs, or it has ended".to_owned())

@@ -7,11 +7,11 @@
 //!   Authority --issue--> Issued   (for machines without Kubernetes, and for the operator)
 //! ```
 //!
-//! TLS 1.3 only, and a certificate of the one authority on both ends, always. A member's certificate
-//! names its cluster and its id as a DNS name, [`MemberName`], so that any tool can issue it and
-//! the ordinary verification of a server's name holds the dialer's half. The name guards against
-//! mix-ups, not against a stolen key (R11). Sessions are never resumed: each connection is
-//! verified anew.
+//! TLS 1.3 only, and a certificate of the one authority on both ends, always. A member's
+//! certificate names its cluster and its id as a DNS name, [`MemberName`], so that any tool can
+//! issue it and the ordinary verification of a server's name holds the dialer's half. The name
+//! guards against mix-ups, not against a stolen key (R11). Sessions are never resumed: each
+//! connection is verified anew.
 //!
 //! Not here: when to dial again, who may lead, what a client may ask.
 

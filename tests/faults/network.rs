@@ -27,7 +27,7 @@ pub(crate) fn build() {
         ip(&format!(
             "link add v{node} type veth peer name eth0 netns n{node}"
         ));
-        ip(&format!("link set v{node} master br0 up").replace("master", PORT_OF));
+        ip(&format!("link set v{node} {PORT_OF} br0 up"));
         ip(&format!("-n n{node} link set lo up"));
         ip(&format!(
             "-n n{node} addr add {}/24 dev eth0",

@@ -33,8 +33,8 @@ pub(crate) fn unique_keys_are_there(record: &Record) -> usize {
     unique.len()
 }
 
-/// By the nodes' own logs: at most one leader a term, and no term that goes back on a node, whatever
-/// happened to its process. Returns the number of terms that had a leader.
+/// By the nodes' own logs: at most one leader a term, and no term that goes back on a node,
+/// whatever happened to its process. Returns the number of terms that had a leader.
 pub(crate) fn terms_are_sound(nodes: &[Node], seen: &Leaders) -> usize {
     let mut leaders: BTreeMap<u64, u64> = seen.lock().unwrap().clone();
     for node in nodes {

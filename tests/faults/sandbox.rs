@@ -1,10 +1,10 @@
 //! The namespaces in which a run happens, so that nothing of it can stay behind.
 //!
-//! The program replaces itself by `unshare`, which starts it again as the first process of a new
-//! namespace of processes, with mounts and a network of its own. Should that first process end, the
-//! kernel kills all others in there, and takes down the mounts and the networks, which exist nowhere
-//! else. What can be left is one directory of logs and data: it is locked as long as any process of
-//! its run lives, and the next run removes it, unless it tells of a failure.
+//! The program replaces itself by `unshare`, which starts it again as the first process of a
+//! new namespace of processes, with mounts and a network of its own. Should that first process
+//! end, the kernel kills all others in there, and takes down the mounts and the networks, which
+//! exist nowhere else. What can be left is one directory of logs and data: it is locked as long
+//! as any process of its run lives, and the next run removes it, unless it tells of a failure.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;

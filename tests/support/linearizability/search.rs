@@ -7,8 +7,8 @@
 //! and what the register then held are remembered together.
 //!
 //! An operation of unknown outcome has no return, and need not be lifted at all. It is tried only
-//! where no other can be next, that is, just in time to explain what somebody saw. Two thoughts keep
-//! many of them from making the search long. One that is followed by an unknown put or delete
+//! where no other can be next, that is, just in time to explain what somebody saw. Two thoughts
+//! keep many of them from making the search long. One that is followed by an unknown put or delete
 //! explains nothing: the order is as good without it. And those that nobody could tell apart
 //! afterwards stand in for each other, so only the first of them is tried.
 
