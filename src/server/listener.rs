@@ -89,14 +89,27 @@ impl Server {
         &self,
         address: std::net::IpAddr,
     ) -> (tokio::io::DuplexStream, Rc<Activity>) {
-        Self::attach(Rc::clone(&self.api), address)
+        self.connect_as(super::Peer {
+            address,
+            is_certified: false,
+        })
+    }
+
+    /// The same, from someone who may have a certificate.
+    #[cfg(test)]
+    pub(super) fn connect_as(&self, peer: super::Peer) -> (tokio::io::DuplexStream, Rc<Activity>) {
+        Self::attach(Rc::clone(&self.api), peer)
     }
 
     /// A connection to the admin endpoints that passes no port.
     #[cfg(test)]
     pub(super) fn connect_admin(&self) -> tokio::io::DuplexStream {
         let address = std::net::Ipv4Addr::LOCALHOST.into();
-        Self::attach(Rc::clone(&self.admin), address).0
+        let peer = super::Peer {
+            address,
+            is_certified: false,
+        };
+        Self::attach(Rc::clone(&self.admin), peer).0
     }
 
     /// Whether no stream is open and no body is held.
@@ -106,16 +119,9 @@ impl Server {
     }
 
     #[cfg(test)]
-    fn attach(
-        route: Rc<impl Route>,
-        address: std::net::IpAddr,
-    ) -> (tokio::io::DuplexStream, Rc<Activity>) {
+    fn attach(route: Rc<impl Route>, peer: super::Peer) -> (tokio::io::DuplexStream, Rc<Activity>) {
         let (client, server) = tokio::io::duplex(64 << 10);
         let activity = Rc::new(Activity::default());
-        let peer = super::Peer {
-            address,
-            is_certified: false,
-        };
         tokio::task::spawn_local(connection::serve(server, peer, route, Rc::clone(&activity)));
         (client, activity)
     }

@@ -6,6 +6,7 @@ use super::client::{Client, LOCAL};
 use super::{Fixture, run};
 use crate::consensus::{NodeId, Role};
 use crate::node::fake::Mood;
+use crate::server::Peer;
 
 #[test]
 fn the_cluster_document_is_exact_to_the_letter() {
@@ -194,6 +195,28 @@ fn leadership_is_handed_over_over_loopback_only() {
             .ask("POST", "/v1/leader/transfer", &json, "{\"leaving\": true}")
             .await;
         assert_eq!(leaving.status, 204);
+    });
+}
+
+#[test]
+fn a_certificate_permits_what_otherwise_only_loopback_does() {
+    run(async {
+        let fixture = Fixture::new();
+        let certified = |is_certified| Peer {
+            address: "192.0.2.7".parse().unwrap(),
+            is_certified,
+        };
+        for (is_certified, status) in [(false, 403), (true, 204)] {
+            let stream = fixture.server.connect_as(certified(is_certified)).0;
+            let mut client = Client::http1(stream).await;
+            let answer = client.ask("POST", "/v1/leader/transfer", &[], "").await;
+            assert_eq!(answer.status, status);
+        }
+        let stream = fixture.server.connect_as(certified(true)).0;
+        let page = [("origin", "http://example.com")];
+        let mut client = Client::http1(stream).await;
+        let answer = client.ask("POST", "/v1/leader/transfer", &page, "").await;
+        assert_eq!(answer.status, 403, "a browser may have a certificate too");
     });
 }
 
