@@ -23,6 +23,8 @@ IMPURE_NOT_YET_USED := kube kube-client k8s-openapi
 # How many seeded runs `make soak` makes, and how many `make unit`, whose build is slow to run but
 # quick to make; `make sim` makes as many as a change must pass.
 SEEDS ?= 100000
+# The first of them.
+FROM ?= 0
 SEEDS_OF_UNIT := 20
 
 .PHONY: help test $(STAGES) machine deps sim soak tidy deny bench bench-deps bench-load clean
@@ -117,8 +119,9 @@ faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in names
 mutants: ## Plants bugs into a copy of the sources, and demands that each is caught.
 	$(CARGO) test --locked --test mutants
 
-soak: ## The simulation with SEEDS=n seeds, for as long as that takes.
-	REMEMBER_SEEDS=$(SEEDS) $(CARGO) test --locked --profile sim --test simulation
+soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes.
+	REMEMBER_FROM=$(FROM) REMEMBER_SEEDS=$(SEEDS) \
+		$(CARGO) test --locked --profile sim --test simulation
 
 doc: ## The documentation of the code; a broken link is an error.
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps

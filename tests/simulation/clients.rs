@@ -1,64 +1,82 @@
 //! Those who use the cluster, and what they may rely on.
 //!
-//! Every write carries a value that no other write has, so the agreed log tells of each operation
-//! where it took effect. The log is one order of all writes; the history is linearizable if that
-//! order keeps real time: an operation takes effect behind everything that was acknowledged to
-//! anybody before it began. `floor` is that mark, and it makes the check exact and cheap.
+//! Two checks look at the same answers. The exact one knows the agreed log: each change stands in
+//! it once, comes to what `Registers` says, and keeps real time, because an operation takes effect
+//! behind everything that was acknowledged to anybody before it began (`floor`). The other one
+//! knows nothing but what clients asked and were told, see `history`.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use remember::consensus::{Entry, Index, Input, NodeId, Payload, Position, Refusal, Term, Ticket};
+use remember::state::Outcome;
 
-use super::replica::{Assignment, REGISTERS};
+use super::request::{Change, Content, Registers, Request};
 use super::tally::Counted;
 use super::world::{Event, World, tell};
 
+/// How many registers clients use at once.
+const REGISTERS: u64 = 5;
+/// After so many operations they go on with other registers, so that no history gets too long.
+const OPERATIONS_MAX: usize = 500;
+
 /// All clients, and all that they ever asked for.
 pub(crate) struct Clients {
-    operations: Vec<Operation>,
+    pub(crate) operations: Vec<Operation>,
     /// What each client waits for.
     waiting: Vec<Option<usize>>,
     /// The newest index that any client knows of.
     floor: Index,
-    /// The agreed values of each register, by index.
-    registers: BTreeMap<u64, Vec<(Index, u64)>>,
+    /// What clients last learned of each register.
+    learned: BTreeMap<u64, Content>,
+    pub(crate) registers: Registers,
+    /// The agreed commands, and what they come to.
+    commands: BTreeMap<Index, (Bytes, Outcome)>,
     agreed: Index,
+    /// Counts calls and answers, in the order in which they happen.
+    moments: u64,
     /// Whether clients go on.
     pub(crate) busy: bool,
 }
 
 /// One thing that a client asked for.
 pub(crate) struct Operation {
-    client: Option<usize>,
-    request: Request,
+    pub(crate) client: Option<usize>,
+    pub(crate) request: Request,
+    /// What is proposed, if it is a change.
+    command: Option<Bytes>,
     /// The newest index that any client knew of when it began.
     floor: Index,
-    /// What became of it.
-    pub(crate) outcome: Outcome,
-    /// Where a write stands in the agreed log.
+    pub(crate) fate: Fate,
+    pub(crate) answer: Option<Answer>,
+    /// Where a change to a value stands in the agreed log. Nothing tells two deletes apart.
     agreed_at: Option<Index>,
     /// Whether the client still listens.
     open: bool,
-}
-
-/// What a client asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Request {
-    /// A write of a value that no other write has.
-    Write(Assignment),
-    /// A linearizable read of a register.
-    Read(u64),
+    /// When it was asked, and answered, in moments.
+    pub(crate) called: u64,
+    pub(crate) returned: u64,
 }
 
 /// What became of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum Fate {
     /// Not known yet, or never.
     Unknown,
     /// It took effect, at this index or in the state of this index.
     Done(Index),
     /// It never takes effect.
     Never,
+}
+
+/// What a client was told.
+pub(crate) enum Answer {
+    /// What its change came to.
+    Changed(Outcome),
+    /// What a register held.
+    Held(Content),
+    /// What all registers held.
+    Listed(BTreeMap<u64, Content>),
 }
 
 impl Clients {
@@ -68,18 +86,21 @@ impl Clients {
             operations: Vec::new(),
             waiting: vec![None; count],
             floor: Index(0),
-            registers: BTreeMap::new(),
+            learned: BTreeMap::new(),
+            registers: Registers::new(),
+            commands: BTreeMap::new(),
             agreed: Index(0),
+            moments: 0,
             busy: true,
         }
     }
 
     /// What became of an operation.
-    pub(crate) fn outcome(&self, operation: usize) -> Outcome {
-        self.operations[operation].outcome
+    pub(crate) fn fate(&self, operation: usize) -> Fate {
+        self.operations[operation].fate
     }
 
-    /// An entry is agreed: its write took effect, once.
+    /// An entry is agreed: its change took effect, once.
     pub(crate) fn committed(&mut self, entry: &Entry) {
         if entry.index <= self.agreed {
             return;
@@ -88,11 +109,15 @@ impl Clients {
         let Payload::Command(command) = &entry.payload else {
             return;
         };
-        let Assignment { register, value } = Assignment::decode(command);
-        let operation = usize::try_from(value)
-            .ok()
-            .and_then(|o| self.operations.get_mut(o));
-        let operation = operation.expect("a command that a client wrote");
+        let (outcome, value) = self.registers.apply(entry.index, command);
+        let agreed = (command.clone(), outcome);
+        self.commands.insert(entry.index, agreed);
+        let Some(value) = value else {
+            return;
+        };
+        let operation = usize::try_from(value).ok();
+        let operation = operation.and_then(|number| self.operations.get_mut(number));
+        let operation = operation.expect("a value that a client wrote");
         assert!(
             operation.agreed_at.is_none(),
             "write {value} is agreed twice, at {:?} and {:?}",
@@ -100,67 +125,120 @@ impl Clients {
             entry.index
         );
         assert!(
-            operation.outcome != Outcome::Never,
+            operation.fate != Fate::Never,
             "write {value} is agreed at {:?}, but its client was told that it never is",
             entry.index
         );
         operation.agreed_at = Some(entry.index);
-        self.registers
-            .entry(register)
-            .or_default()
-            .push((entry.index, value));
     }
 
-    fn begin(&mut self, client: Option<usize>, request: Request) -> usize {
+    /// A node has applied an agreed entry: it comes to the same everywhere.
+    pub(crate) fn applied(&self, id: NodeId, entry: &Entry, outcome: &Outcome) {
+        let due = match self.commands.get(&entry.index) {
+            Some((_, due)) => due,
+            None => &Outcome::Noop,
+        };
+        let index = entry.index;
+        assert_eq!(outcome, due, "{id:?} applies {index:?} in another way");
+    }
+
+    fn begin(&mut self, client: Option<usize>, request: Request, command: Option<Bytes>) -> usize {
+        self.moments += 1;
         self.operations.push(Operation {
             client,
             request,
+            command,
             floor: self.floor,
-            outcome: Outcome::Unknown,
+            fate: Fate::Unknown,
+            answer: None,
             agreed_at: None,
             open: true,
+            called: self.moments,
+            returned: 0,
         });
         self.operations.len() - 1
     }
 
+    /// The registers that an operation of this number uses.
+    pub(crate) fn in_use(number: usize) -> std::ops::Range<u64> {
+        let first = (number / OPERATIONS_MAX) as u64 * REGISTERS;
+        first..first + REGISTERS
+    }
+
     /// A client learns what became of its operation. Says which client, if it still listens.
-    fn end(&mut self, number: usize, outcome: Outcome) -> Option<usize> {
+    fn end(&mut self, number: usize, fate: Fate, answer: Option<Answer>) -> Option<usize> {
+        self.moments += 1;
         let operation = &mut self.operations[number];
-        operation.outcome = outcome;
-        match (operation.request, outcome) {
-            (Request::Write(_), Outcome::Never) => assert!(
+        operation.fate = fate;
+        operation.answer = answer;
+        operation.returned = self.moments;
+        if fate == Fate::Never {
+            assert!(
                 operation.agreed_at.is_none(),
                 "write {number} is agreed at {:?}, but its client is told that it never is",
                 operation.agreed_at
-            ),
-            (Request::Write(_), Outcome::Done(index)) => {
-                assert_eq!(
-                    operation.agreed_at,
-                    Some(index),
-                    "write {number} is not where it is"
-                );
-            }
-            _ => {}
+            );
         }
         if !std::mem::replace(&mut operation.open, false) {
             return None;
         }
-        if let Outcome::Done(index) = outcome {
+        let client = operation.client;
+        if let Fate::Done(index) = fate {
             assert!(
                 index >= operation.floor,
                 "operation {number} took effect at {index:?}, but {:?} was known before it began",
                 operation.floor
             );
             self.floor = self.floor.max(index);
+            self.learn(number);
         }
-        operation.client
+        client
     }
 
-    /// What a register holds at an index.
-    fn value_at(&self, register: u64, index: Index) -> Option<u64> {
-        let values = self.registers.get(&register)?;
-        let after = values.partition_point(|(at, _)| *at <= index);
-        Some(values[after.checked_sub(1)?].1)
+    /// A change took effect at `index`: says what it came to.
+    fn changed(&self, number: usize, index: Index) -> Outcome {
+        let operation = &self.operations[number];
+        let (command, outcome) = &self.commands[&index];
+        let here = operation.command.as_ref() == Some(command);
+        let elsewhere = operation.agreed_at.filter(|at| *at != index);
+        assert!(
+            here && elsewhere.is_none(),
+            "operation {number} is not where its client is told, at {index:?}"
+        );
+        outcome.clone()
+    }
+
+    /// Clients tell each other what they learn.
+    fn learn(&mut self, number: usize) {
+        let Operation {
+            request, answer, ..
+        } = &self.operations[number];
+        match (request, answer) {
+            (Request::Read(register), Some(Answer::Held(content))) => {
+                self.learned.insert(*register, *content);
+            }
+            (Request::List, Some(Answer::Listed(contents))) => {
+                for register in Self::in_use(number) {
+                    let content = contents.get(&register).copied().unwrap_or_default();
+                    self.learned.insert(register, content);
+                }
+            }
+            (Request::Change(change), Some(Answer::Changed(outcome))) => {
+                let content = match outcome {
+                    Outcome::Put { revision, .. } => Content {
+                        value: change.then,
+                        revision: *revision,
+                    },
+                    Outcome::CompareFailed { current } => Content {
+                        value: self.registers.written_at(*current),
+                        revision: *current,
+                    },
+                    _ => Content::default(),
+                };
+                self.learned.insert(change.register, content);
+            }
+            (request, _) => panic!("{request:?} is done without an answer to it"),
+        }
     }
 }
 
@@ -185,10 +263,11 @@ impl World {
             return;
         }
         let id = self.rng.pick(&running);
-        let operation = if self.rng.chance(650) {
-            self.ask_to_write(id, Some(client))
-        } else {
-            self.ask_to_read(id, Some(client))
+        let operation = match self.rng.below(100) {
+            0..40 => self.ask_to_write(id, Some(client)),
+            40..70 => self.ask_to_change(id, Some(client)),
+            70..90 => self.ask_to_read(id, Some(client)),
+            _ => self.ask_to_list(id, Some(client)),
         };
         self.clients.waiting[client] = Some(operation);
         let patience = self.rng.millis(50, 2000);
@@ -197,38 +276,72 @@ impl World {
 
     /// Asks a node to write something new.
     pub(crate) fn ask_to_write(&mut self, id: NodeId, client: Option<usize>) -> usize {
-        let register = self.rng.below(REGISTERS);
-        let value = self.clients.operations.len() as u64;
-        let assignment = Assignment { register, value };
+        let change = Change {
+            register: self.any_register(),
+            then: Some(self.clients.operations.len() as u64),
+            only_if: None,
+        };
+        self.propose(id, client, change)
+    }
+
+    /// Asks a node to delete something, or to change it if nobody else has.
+    fn ask_to_change(&mut self, id: NodeId, client: Option<usize>) -> usize {
+        let register = self.any_register();
+        let then = self.rng.chance(500);
+        let learned = self.clients.learned.get(&register).copied();
+        let learned = learned.unwrap_or_default();
+        // Deleting what is thought not to be there needs no condition.
+        let careful = then || (learned.value.is_some() && self.rng.chance(300));
+        let change = Change {
+            register,
+            then: then.then_some(self.clients.operations.len() as u64),
+            only_if: careful.then_some(learned),
+        };
+        self.propose(id, client, change)
+    }
+
+    fn propose(&mut self, id: NodeId, client: Option<usize>, change: Change) -> usize {
         let padding = usize::try_from(self.rng.below(self.plan.command_bytes)).expect("short");
-        let operation = self.clients.begin(client, Request::Write(assignment));
-        let requests = &mut self.member(id).requests;
-        let ticket = requests.ticket();
-        requests.asked.insert(ticket, operation);
-        tell!(self, "a client asks {id:?} to write {value} as {ticket:?}");
-        self.input(
-            id,
-            Input::Propose {
-                ticket,
-                command: assignment.encode(padding),
-            },
-        );
+        let command = change.encode(padding);
+        let request = Request::Change(change);
+        let operation = self.clients.begin(client, request, Some(command.clone()));
+        let ticket = self.ask_ticket(id, operation);
+        self.input(id, Input::Propose { ticket, command });
         operation
     }
 
     /// Asks a node to read something.
     pub(crate) fn ask_to_read(&mut self, id: NodeId, client: Option<usize>) -> usize {
-        let register = self.rng.below(REGISTERS);
-        let operation = self.clients.begin(client, Request::Read(register));
+        let request = Request::Read(self.any_register());
+        let operation = self.clients.begin(client, request, None);
+        let ticket = self.ask_ticket(id, operation);
+        self.input(id, Input::Read { ticket });
+        operation
+    }
+
+    /// Asks a node to read everything.
+    fn ask_to_list(&mut self, id: NodeId, client: Option<usize>) -> usize {
+        let operation = self.clients.begin(client, Request::List, None);
+        let ticket = self.ask_ticket(id, operation);
+        self.input(id, Input::Read { ticket });
+        operation
+    }
+
+    fn any_register(&mut self) -> u64 {
+        let registers = Clients::in_use(self.clients.operations.len());
+        registers.start + self.rng.below(REGISTERS)
+    }
+
+    fn ask_ticket(&mut self, id: NodeId, operation: usize) -> Ticket {
         let requests = &mut self.member(id).requests;
         let ticket = requests.ticket();
         requests.asked.insert(ticket, operation);
+        let request = self.clients.operations[operation].request;
         tell!(
             self,
-            "a client asks {id:?} to read {register} as {ticket:?}"
+            "a client asks {id:?} as {ticket:?}: {operation}, {request:?}"
         );
-        self.input(id, Input::Read { ticket });
-        operation
+        ticket
     }
 
     /// A client waits no longer.
@@ -282,10 +395,26 @@ impl World {
     fn resolve_write(&mut self, operation: usize, accepted_in: Term, applied: Position) {
         if accepted_in == applied.term {
             self.count(Counted::WritesAcked);
-            self.end(operation, Outcome::Done(applied.index));
+            let outcome = self.clients.changed(operation, applied.index);
+            self.count_change(operation, &outcome);
+            let answer = Answer::Changed(outcome);
+            self.end(operation, Fate::Done(applied.index), Some(answer));
         } else {
             self.count(Counted::WritesVoided);
-            self.end(operation, Outcome::Never);
+            self.end(operation, Fate::Never, None);
+        }
+    }
+
+    fn count_change(&mut self, operation: usize, outcome: &Outcome) {
+        let Request::Change(change) = self.clients.operations[operation].request else {
+            panic!("a read is answered as a change");
+        };
+        match (outcome, change.only_if) {
+            (Outcome::CompareFailed { .. }, _) => self.count(Counted::ComparesFailed),
+            (_, Some(_)) => self.count(Counted::ComparesDone),
+            (Outcome::Deleted { .. }, None) => self.count(Counted::Deleted),
+            (Outcome::NotFound, None) => self.count(Counted::NotFound),
+            _ => {}
         }
     }
 
@@ -296,7 +425,7 @@ impl World {
         let void = std::mem::replace(&mut requests.accepted, later);
         for (operation, _) in void.into_values().flatten() {
             self.count(Counted::WritesLost);
-            self.end(operation, Outcome::Unknown);
+            self.end(operation, Fate::Unknown, None);
         }
     }
 
@@ -307,14 +436,14 @@ impl World {
         tell!(self, "{id:?} refuses {ticket:?}: {refusal:?}");
         let write = matches!(
             self.clients.operations[operation].request,
-            Request::Write(_)
+            Request::Change(_)
         );
         self.count(if write {
             Counted::WritesRefused
         } else {
             Counted::ReadsRefused
         });
-        self.end(operation, Outcome::Never);
+        self.end(operation, Fate::Never, None);
     }
 
     /// A forwarded write may be written, or not.
@@ -323,7 +452,8 @@ impl World {
         self.count(Counted::WritesUnknown);
         self.end(
             operation.expect("an open ticket becomes unknown"),
-            Outcome::Unknown,
+            Fate::Unknown,
+            None,
         );
     }
 
@@ -352,17 +482,28 @@ impl World {
         let later = requests.reads.split_off(&applied.next());
         let ready = std::mem::replace(&mut requests.reads, later);
         for operation in ready.into_values().flatten() {
-            let Request::Read(register) = self.clients.operations[operation].request else {
-                panic!("a write is answered as a read");
-            };
-            let value = self.member(id).replica.read(register);
-            assert_eq!(
-                value,
-                self.clients.value_at(register, applied),
-                "{id:?} reads register {register} at {applied:?}"
-            );
+            let answer = self.read_now(id, operation, applied);
             self.count(Counted::ReadsDone);
-            self.end(operation, Outcome::Done(applied));
+            self.end(operation, Fate::Done(applied), Some(answer));
+        }
+    }
+
+    fn read_now(&mut self, id: NodeId, operation: usize, applied: Index) -> Answer {
+        match self.clients.operations[operation].request {
+            Request::Read(register) => {
+                let content = self.member(id).replica.read(register);
+                let due = self.clients.registers.at(register, applied);
+                assert_eq!(content, due, "{id:?} reads {register} at {applied:?}");
+                Answer::Held(content)
+            }
+            Request::List => {
+                let contents = self.member(id).replica.list();
+                let due = self.clients.registers.all_at(applied);
+                assert_eq!(contents, due, "{id:?} lists all at {applied:?}");
+                self.count(Counted::ListsDone);
+                Answer::Listed(contents)
+            }
+            Request::Change(_) => panic!("a change is answered as a read"),
         }
     }
 
@@ -377,8 +518,8 @@ impl World {
         });
     }
 
-    fn end(&mut self, operation: usize, outcome: Outcome) {
-        if let Some(client) = self.clients.end(operation, outcome) {
+    fn end(&mut self, operation: usize, fate: Fate, answer: Option<Answer>) {
+        if let Some(client) = self.clients.end(operation, fate, answer) {
             let pause = self.rng.micros(1000, self.plan.think_millis * 1000);
             self.after(pause, Event::Client(client));
         }

@@ -149,8 +149,9 @@ impl World {
             self.oracle.applied(id, entry);
             self.clients.committed(entry);
             let member = self.member(id);
-            member.replica.apply(entry);
+            let outcome = member.replica.apply(entry);
             let hash = member.replica.view().hash();
+            self.clients.applied(id, entry, &outcome);
             self.oracle.hashed(id, entry.index, hash);
             self.resolve_writes(id, entry.position());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use remember::consensus::{NodeId, Role, Status, Term};
 
-use super::clients::Outcome;
+use super::clients::Fate;
 use super::tally::Counted;
 use super::world::{World, tell};
 
@@ -34,6 +34,7 @@ impl World {
             "a healed cluster is steady"
         );
         self.demand_one_state();
+        self.demand_linearizability();
         let leaderless = self.oracle.leaderless_terms() as u64;
         self.tally.count_many(Counted::SplitVotes, leaderless);
         self.count(Counted::Healed);
@@ -115,7 +116,7 @@ impl World {
         (0..20).any(|_| {
             let operation = ask(self, id, None);
             self.run_for(Duration::from_millis(100));
-            matches!(self.clients.outcome(operation), Outcome::Done(_))
+            matches!(self.clients.fate(operation), Fate::Done(_))
         })
     }
 

@@ -8,6 +8,7 @@
 //! ```text
 //!   cargo test --profile sim --test simulation              2,000 seeds
 //!   REMEMBER_SEEDS=100000 cargo test ...                    more of them
+//!   REMEMBER_FROM=2000 cargo test ...                       others: 2,000 from this one on
 //!   REMEMBER_SEED=17 cargo test ...                         one of them, with its story
 //!   REMEMBER_SCENARIO=chain cargo test ...                  the stories of `scenarios` with that
 //!                                                           in their name, nothing else
@@ -29,12 +30,16 @@ mod driver;
 mod faults;
 mod founding;
 mod healing;
+mod history;
 mod image;
+#[path = "../support/linearizability/mod.rs"]
+mod linearizability;
 mod machine;
 mod network;
 mod oracle;
 mod plan;
 mod replica;
+mod request;
 mod rng;
 mod run;
 mod scenarios;

@@ -1,50 +1,11 @@
 //! The replicated state machine of a simulated node: the real store, used as a set of registers.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
+
 use remember::consensus::{Entry, Index, Position};
-use remember::state::{Command, Condition, HistoryLimits, Outcome, Store, View};
+use remember::state::{HistoryLimits, Outcome, Record, Store, View};
 
-/// How many registers clients write.
-pub(crate) const REGISTERS: u64 = 5;
-
-/// What fills a command up to its length.
-pub(crate) const PADDING: u8 = b'~';
-
-/// What a client writes: a value that no other write has, into one register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Assignment {
-    /// Which register.
-    pub(crate) register: u64,
-    /// The value.
-    pub(crate) value: u64,
-}
-
-impl Assignment {
-    /// As a command with `padding` bytes of nothing.
-    pub(crate) fn encode(self, padding: usize) -> Bytes {
-        let mut value = self.value.to_le_bytes().to_vec();
-        value.resize(value.len() + padding, PADDING);
-        let key = Bytes::copy_from_slice(&key(self.register));
-        Command::Put {
-            key,
-            value: value.into(),
-            condition: Condition::Always,
-        }
-        .encode()
-    }
-
-    /// Reads a command.
-    pub(crate) fn decode(command: &Bytes) -> Self {
-        let command = Command::decode(command).expect("a command that a client wrote");
-        let Command::Put { key, value, .. } = command else {
-            panic!("clients only put, and this is {command:?}");
-        };
-        Self {
-            register: number(&key[1..]),
-            value: number(&value),
-        }
-    }
-}
+use super::request::{Content, key, number, register};
 
 /// One node's copy of the state.
 #[derive(Debug)]
@@ -65,12 +26,8 @@ impl Replica {
     }
 
     /// Applies the next entry.
-    pub(crate) fn apply(&mut self, entry: &Entry) {
-        let outcome = self.store.apply(entry.position(), &entry.payload);
-        assert!(
-            matches!(outcome, Outcome::Noop | Outcome::Put { .. }),
-            "a put that always holds comes to {outcome:?}"
-        );
+    pub(crate) fn apply(&mut self, entry: &Entry) -> Outcome {
+        self.store.apply(entry.position(), &entry.payload)
     }
 
     /// Takes over a snapshot.
@@ -94,20 +51,30 @@ impl Replica {
     }
 
     /// What a register holds.
-    pub(crate) fn read(&self, register: u64) -> Option<u64> {
-        self.view()
-            .find(&key(register))
-            .map(|record| number(&record.value))
+    pub(crate) fn read(&self, register: u64) -> Content {
+        let record = self.view().find(&key(register));
+        record.map_or_else(Content::default, |record| content(record))
+    }
+
+    /// What all registers hold, read page by page.
+    pub(crate) fn list(&self) -> BTreeMap<u64, Content> {
+        let mut all = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = self.view().list(b"r", after.as_deref(), 3);
+            let records = page.records.iter();
+            all.extend(records.map(|record| (register(&record.key), content(record))));
+            after = page.records.last().map(|record| record.key.clone());
+            if !page.more {
+                return all;
+            }
+        }
     }
 }
 
-fn key(register: u64) -> [u8; 9] {
-    let mut key = [b'r'; 9];
-    key[1..].copy_from_slice(&register.to_le_bytes());
-    key
-}
-
-/// The number at the beginning of `bytes`.
-fn number(bytes: &[u8]) -> u64 {
-    u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
+fn content(record: &Record) -> Content {
+    Content {
+        value: Some(number(&record.value)),
+        revision: record.modified,
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::replica::PADDING;
+use super::request::PADDING;
 
 /// The last lines of a run, each with its simulated time.
 pub(crate) struct Story {

@@ -1,6 +1,7 @@
 //! Many seeds on all cores, and the report.
 
 use std::env;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -41,7 +42,7 @@ pub(crate) fn run_all() -> Result<(), String> {
 fn tell(scenario: &Scenario) -> Result<(), String> {
     let begin = Instant::now();
     let told = |seed| scenario.run(seed, 0).map_err(drop);
-    if let Some(seed) = sweep(scenario.seeds, told) {
+    if let Some(seed) = sweep(0..scenario.seeds, told) {
         return replay(seed, Some(scenario.name)).and_then(|()| Err(changeable(seed)));
     }
     let (name, seeds) = (scenario.name, scenario.seeds);
@@ -55,10 +56,11 @@ fn tell(scenario: &Scenario) -> Result<(), String> {
 /// Runs the seeds in which anything may happen.
 fn at_once() -> Result<(), String> {
     let seeds = number("REMEMBER_SEEDS")?.unwrap_or(SEEDS);
+    let first = number("REMEMBER_FROM")?.unwrap_or(0);
     let begin = Instant::now();
     let total = Mutex::new(Tally::new());
-    let failed = sweep(seeds, |seed| {
-        let tally = run_checked(seed)?;
+    let failed = sweep(first..first.saturating_add(seeds), |seed| {
+        let tally = run_checked(seed, seed - first < TWICE)?;
         total.lock().map_err(drop)?.add(&tally);
         Ok(())
     });
@@ -92,16 +94,16 @@ fn number(name: &str) -> Result<Option<u64>, String> {
         .map_err(|error| format!("{name}={text} is no number: {error}"))
 }
 
-/// Runs seeds `0..seeds` on all cores, until one fails. Says which.
-fn sweep(seeds: u64, run: impl Fn(u64) -> Result<(), ()> + Sync) -> Option<u64> {
-    let next = AtomicU64::new(0);
+/// Runs these seeds on all cores, until one fails. Says which.
+fn sweep(seeds: Range<u64>, run: impl Fn(u64) -> Result<(), ()> + Sync) -> Option<u64> {
+    let next = AtomicU64::new(seeds.start);
     let failed = AtomicU64::new(u64::MAX);
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || failed.load(Ordering::Relaxed) != u64::MAX {
+                    if seed >= seeds.end || failed.load(Ordering::Relaxed) != u64::MAX {
                         return;
                     }
                     if run(seed).is_err() {
@@ -115,14 +117,14 @@ fn sweep(seeds: u64, run: impl Fn(u64) -> Result<(), ()> + Sync) -> Option<u64> 
     (failed != u64::MAX).then_some(failed)
 }
 
-/// Runs one seed; some of them twice.
-fn run_checked(seed: u64) -> Result<Tally, ()> {
+/// Runs one seed, once or twice.
+fn run_checked(seed: u64, twice: bool) -> Result<Tally, ()> {
     let Outcome {
         tally,
         digest,
         lasted,
     } = run(seed, 0).map_err(drop)?;
-    let decides = seed >= TWICE || run(seed, 1).is_ok_and(|again| again.digest == digest);
+    let decides = !twice || run(seed, 1).is_ok_and(|again| again.digest == digest);
     if decides && lasted >= LASTS {
         Ok(tally)
     } else {
