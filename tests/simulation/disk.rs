@@ -205,15 +205,18 @@ impl Disk {
         self.files.list().is_err()
     }
 
-    /// A copy of everything, as a backup takes it from a machine that is off.
+    /// A copy of everything, as a backup takes it from a machine that is off. What is about to go
+    /// wrong with the disk does not go wrong with the copy.
     pub(crate) fn copy(&self, rng: &mut Rng) -> Self {
-        Self {
+        let mut copy = Self {
             files: self.files.fork(rng.number()),
             founding: None,
             open: None,
             random: rng.fork(),
             ..*self
-        }
+        };
+        copy.mend();
+        copy
     }
 
     /// Marks the disk: it never starts again (R15).
