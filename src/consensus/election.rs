@@ -247,7 +247,7 @@ impl Node {
         candidate.ballot == Ballot::Pre && sounding >= self.config.election_timeout
     }
 
-    /// Begins a pre-vote.
+    /// Begins a pre-vote. It is told of once, however often a node that nobody answers begins anew.
     fn sound_out(&mut self) {
         let Some(term) = self.term().next() else {
             // No term is left in this epoch (R14).
@@ -257,10 +257,14 @@ impl Node {
         };
         self.notice_candidate(self.log.last(), self.id);
         self.rounds += 1;
-        self.event(Event::Stands {
-            ballot: Ballot::Pre,
-            term,
-        });
+        let again = matches!(&self.role, RoleState::Candidate(candidate)
+            if candidate.ballot == Ballot::Pre && candidate.round > 0);
+        if !again {
+            self.event(Event::Stands {
+                ballot: Ballot::Pre,
+                term,
+            });
+        }
         self.role = RoleState::Candidate(Candidate {
             ballot: Ballot::Pre,
             round: self.rounds,

@@ -32,8 +32,6 @@ pub(crate) struct World {
     pub(crate) voice: Voice,
     /// Whether each line tells the time.
     pub(crate) timed: bool,
-    /// The term that each candidate was last told to sound out.
-    sounding: BTreeMap<NodeId, Term>,
     tickets: u64,
     /// How often any node was started.
     starts: u32,
@@ -233,7 +231,6 @@ impl World {
         member.stop(Process::Runs(Box::new(node)));
         self.tell(Weight::Routine, line);
         self.ledger.forget_view(id);
-        self.sounding.remove(&id);
         self.observe(id)
     }
 
@@ -264,8 +261,7 @@ impl World {
 
     fn carry_out(&mut self, id: NodeId, output: Output) -> Result<(), String> {
         if let Some((weight, line)) = narration::output(id, &output) {
-            let again = self.sounds_again(id, &output);
-            self.tell(if again { Weight::Routine } else { weight }, line);
+            self.tell(weight, line);
         }
         match output {
             Output::Write(write) => self.write(id, write.seq, Work::Write(write.records))?,
@@ -294,24 +290,6 @@ impl World {
             Output::Refused { .. } | Output::Unknown { .. } | Output::TransferEnded { .. } => {}
         }
         Ok(())
-    }
-
-    /// Whether a candidate only repeats that it sounds out a term, as it does until it is heard.
-    fn sounds_again(&mut self, id: NodeId, output: &Output) -> bool {
-        let Output::Event(event) = output else {
-            return false;
-        };
-        match event {
-            Event::Stands {
-                ballot: Ballot::Pre,
-                term,
-            } => self.sounding.insert(id, *term) == Some(*term),
-            Event::RoleChanged { role, .. } if *role != Role::Candidate => {
-                self.sounding.remove(&id);
-                false
-            }
-            _ => false,
-        }
     }
 
     fn write(&mut self, id: NodeId, seq: IoSeq, work: Work) -> Result<(), String> {
