@@ -90,6 +90,7 @@ impl<D: Disk> DataDir<D> {
             identity,
             edition,
         };
+        directory.identity.settle(&directory.disk, edition)?;
         let boots = (directory.identity.boots.next(nonce))
             .ok_or_else(|| Error::rotten(identity::NAME, 40, "the boot number ends"))?;
         directory.rewrite(|identity| identity.boots = boots)?;

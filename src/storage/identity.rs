@@ -129,6 +129,17 @@ impl Identity {
         found.ok_or_else(|| Error::rotten(NAME, 0, "both its copies are damaged"))
     }
 
+    /// Makes the slot that was read durable. An earlier start may have failed to sync it, so that it
+    /// is in the page cache alone, where another sync proves nothing: it is written again (R23).
+    /// Until then the other slot may be the only good one on the disk, and must not be touched.
+    pub(super) fn settle<D: Disk>(&self, disk: &D, edition: Edition) -> Result<(), Error> {
+        let file = disk.open(NAME).map_err(Error::io("open", NAME))?;
+        let bytes = self.encode(edition.generation);
+        file.write_at(&bytes, SLOTS[edition.slot])
+            .and_then(|()| file.sync())
+            .map_err(Error::io("write", NAME))
+    }
+
     /// Replaces the content of the file, which is the given edition; returns the next.
     pub(super) fn rewrite<D: Disk>(&self, disk: &D, edition: Edition) -> Result<Edition, Error> {
         let generation = (edition.generation.checked_add(1))
@@ -139,7 +150,7 @@ impl Identity {
         };
         let file = disk.open(NAME).map_err(Error::io("open", NAME))?;
         let bytes = self.encode(next.generation);
-        // The slot that was read may be the only good one, so it comes last.
+        // The slot that was read is durable and may be the only good one, so it comes last.
         for slot in [1 - edition.slot, edition.slot] {
             (file.write_at(&bytes, SLOTS[slot]))
                 .and_then(|()| file.sync())

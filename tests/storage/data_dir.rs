@@ -4,7 +4,7 @@ use remember::consensus::{ClusterId, Incarnation, NodeId};
 use remember::storage::{DataDir, Disk, Error, quarantine};
 
 use crate::model::{CONFIG, ID, INCARNATION, at, entry, membership, publish, start, vote};
-use crate::sim_disk::SimDisk;
+use crate::sim_disk::{Fault, SimDisk};
 
 fn open(disk: &SimDisk) -> Result<DataDir<SimDisk>, Error> {
     DataDir::open(disk.clone(), ID, INCARNATION)
@@ -67,7 +67,7 @@ fn no_start_that_was_told_is_missing_from_the_past_of_its_disk() {
         let mut told = vec![start(&disk).unwrap().newest()];
         let copy = disk.fork(seed);
         for round in 0..20 {
-            disk.lose_power_at(disk.operations() + (seed + round) % 7);
+            disk.lose_power_at(disk.operations() + (seed + round) % 10);
             if let Ok(boots) = start(&disk) {
                 told.push(boots.newest());
             }
@@ -80,6 +80,28 @@ fn no_start_that_was_told_is_missing_from_the_past_of_its_disk() {
             let boots = start(&copy).unwrap();
             assert!(!boots.lacks(told[0]) && told[1..].iter().all(|boot| boots.lacks(*boot)));
         }
+    }
+}
+
+#[test]
+fn starts_that_failed_leave_a_good_identity_behind() {
+    for seed in 0..500 {
+        let disk = SimDisk::new(seed);
+        drop(open(&disk).unwrap());
+        for round in 0..4 {
+            // A sync fails, and what it was for stays in the page cache: the next start reads it.
+            disk.fail_next(if (seed + round) % 3 == 0 {
+                Fault::Write
+            } else {
+                Fault::Sync
+            });
+            open(&disk).unwrap_err();
+            disk.kill();
+        }
+        disk.lose_power_at(disk.operations() + seed % 9);
+        drop(open(&disk));
+        disk.crash();
+        open(&disk).unwrap();
     }
 }
 
