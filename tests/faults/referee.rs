@@ -33,12 +33,14 @@ pub(crate) fn unique_keys_are_there(record: &Record) -> usize {
     unique.len()
 }
 
-/// By the nodes' own logs: at most one leader a term, and no term that goes back on a node,
-/// whatever happened to its process. Returns the number of terms that had a leader.
+/// By the nodes' own logs: at most one leader a term, and no term that goes back. A start may go
+/// back to what is on the disk: behind a term that was only heard of, before that was durable, as
+/// where the disk was full; never behind one that the node has led. Returns the number of terms
+/// that had a leader.
 pub(crate) fn terms_are_sound(nodes: &[Node], seen: &Leaders) -> usize {
     let mut leaders: BTreeMap<u64, u64> = seen.lock().unwrap().clone();
     for node in nodes {
-        let mut newest = 0;
+        let (mut newest, mut led) = (0, 0);
         for line in node.log().lines() {
             assert!(!line.contains("panicked"), "node {}: {line}", node.id);
             // A process that was killed may have left half a line.
@@ -46,6 +48,9 @@ pub(crate) fn terms_are_sound(nodes: &[Node], seen: &Leaders) -> usize {
                 continue;
             };
             let fields = &line["fields"];
+            if fields["message"] == "recovered" {
+                newest = led;
+            }
             if fields["message"] != "role" {
                 continue;
             }
@@ -57,6 +62,7 @@ pub(crate) fn terms_are_sound(nodes: &[Node], seen: &Leaders) -> usize {
             );
             newest = term;
             if fields["role"] == "Leader" {
+                led = term;
                 let first = *leaders.entry(term).or_insert(id);
                 assert_eq!(first, id, "nodes {first} and {id} both led term {term}");
             }
