@@ -19,7 +19,7 @@
 //! linearizable, and no term had two leaders.
 //!
 //! ```text
-//!   make faults                                    200 faults, by a seed that is printed
+//!   make faults                                    the 200 faults that a change must pass
 //!   REMEMBER_FAULT_SEED=17 REMEMBER_FAULTS=1000 make faults
 //! ```
 //!
