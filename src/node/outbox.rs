@@ -37,17 +37,21 @@ struct Lanes {
 }
 
 impl Outbox {
-    /// Queues a packet, or drops it if no link is up or too much waits already.
-    pub(super) fn push(&self, packet: &Packet) -> Result<(), SendError> {
+    /// Queues a packet, or drops it if no link is up or too much waits already; says which.
+    pub(super) fn push(&self, packet: &Packet) -> Result<bool, SendError> {
         let lanes = &mut *self.lanes.borrow_mut();
-        if !lanes.up {
-            return Ok(());
+        let is_urgent = is_urgent(packet);
+        let has_room = if is_urgent {
+            lanes.urgent.len() < URGENT_BYTES_MAX
+        } else {
+            lanes.bulk_bytes < BULK_BYTES_MAX
+        };
+        if !lanes.up || !has_room {
+            return Ok(false);
         }
-        if is_urgent(packet) {
-            if lanes.urgent.len() < URGENT_BYTES_MAX {
-                packet.append(&mut lanes.urgent)?;
-            }
-        } else if lanes.bulk_bytes < BULK_BYTES_MAX {
+        if is_urgent {
+            packet.append(&mut lanes.urgent)?;
+        } else {
             if lanes
                 .bulk
                 .back()
@@ -62,7 +66,7 @@ impl Outbox {
             }
         }
         self.filled.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     /// A link came up, or went down: what waits was for the one before.

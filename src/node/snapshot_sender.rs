@@ -32,6 +32,8 @@ pub(super) enum SendFailure {
     Silent,
     #[error("the follower does not take it")]
     NotTaken,
+    #[error("there is no link to the follower, or too much waits for it")]
+    NoLink,
     #[error("the link ended")]
     LinkEnded,
 }
@@ -48,12 +50,16 @@ pub(super) async fn send(
     let snapshot = Arc::new(newest.ok_or(SendFailure::NoSnapshot)?);
     let (position, total_bytes) = (snapshot.position(), snapshot.bytes());
     info!(peer = to.0, ?position, total_bytes, "sending a snapshot");
-    let say = |part| push(context, to, &Packet::Snapshot(part));
+    // The follower's own link may be up before the one to it is.
+    let say = |part| {
+        let sent = push(context, to, &Packet::Snapshot(part));
+        sent.then_some(()).ok_or(SendFailure::NoLink)
+    };
     say(Snapshot::Begin {
         term,
         position,
         total_bytes,
-    });
+    })?;
     let (mut offset, mut checksum) = (0, 0);
     while offset < total_bytes {
         let length = (total_bytes - offset).min(CHUNK_BYTES_MAX as u64);
@@ -70,7 +76,7 @@ pub(super) async fn send(
             return Err(SendFailure::LinkEnded);
         }
         let data = Bytes::from(chunk);
-        say(Snapshot::Chunk { offset, data });
+        say(Snapshot::Chunk { offset, data })?;
         offset += length;
         let window = (WINDOW_CHUNKS * CHUNK_BYTES_MAX) as u64;
         wait_for(&mut progress, position, |received| {
@@ -78,7 +84,7 @@ pub(super) async fn send(
         })
         .await?;
     }
-    say(Snapshot::End { checksum });
+    say(Snapshot::End { checksum })?;
     wait_for(&mut progress, position, |_| false).await
 }
 

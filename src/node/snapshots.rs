@@ -197,12 +197,15 @@ pub(super) fn acknowledge(
     }
 }
 
-pub(super) fn push(context: &Context, to: NodeId, packet: &Packet) {
-    if let Some(peer) = context.peers.get(&to)
-        && let Err(error) = peer.outbox.push(packet)
-    {
+/// Sends a packet, and says whether it is on its way.
+pub(super) fn push(context: &Context, to: NodeId, packet: &Packet) -> bool {
+    let Some(peer) = context.peers.get(&to) else {
+        return false;
+    };
+    peer.outbox.push(packet).unwrap_or_else(|error| {
         warn!(peer = to.0, %error, "a packet cannot be sent");
-    }
+        false
+    })
 }
 
 fn write(snapshots: &Snapshots<FileDisk>, view: &View) -> Result<(), Box<dyn std::error::Error>> {

@@ -285,15 +285,23 @@ fn a_word_that_the_link_lost_is_said_again_over_the_next_one() {
         let mut pair = Pair::new("lost").await;
         pair.leader.transfers.send(FOLLOWER, TERM);
         pair.follower.outbox().reset(false);
-        let Next::Said(parts) = pair.leader.next().await else {
-            panic!("it begins");
+        let follower = Rc::clone(&pair.follower.context);
+        let acknowledged = || {
+            let mut peers = follower.peers.values();
+            peers.any(|peer| peer.acknowledged.borrow().is_some())
         };
-        for part in parts {
-            pair.follower.transfers.take(LEADER, part);
-        }
-        let follower = pair.follower.context.peers.values().next().unwrap();
-        while follower.acknowledged.borrow().is_none() {
-            tokio::task::yield_now().await;
+        while !acknowledged() {
+            tokio::select! {
+                next = pair.leader.next() => {
+                    let Next::Said(parts) = next else {
+                        panic!("it is being sent");
+                    };
+                    for part in parts {
+                        pair.follower.transfers.take(LEADER, part);
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
         }
         pair.follower.outbox().reset(true);
         pair.follower.transfers.link_up(LEADER);
@@ -318,5 +326,22 @@ fn a_snapshot_whose_link_ends_has_failed_at_once() {
             panic!("its end is told");
         };
         assert!(!delivered);
+    });
+}
+
+#[test]
+fn a_snapshot_for_a_follower_that_has_no_link_yet_has_failed_at_once() {
+    run(async {
+        let mut pair = Pair::new("early").await;
+        pair.leader.outbox().reset(false);
+        pair.leader.transfers.send(FOLLOWER, TERM);
+        let Next::Event(Event::SnapshotSent(FOLLOWER, delivered)) = pair.leader.next().await else {
+            panic!("it goes nowhere");
+        };
+        assert!(!delivered);
+        pair.leader.outbox().reset(true);
+        let (delivered, received) = pair.send(|part| part).await;
+        assert!(delivered);
+        assert_eq!(received.unwrap().view.hash(), pair.view.hash());
     });
 }
