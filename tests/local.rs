@@ -211,7 +211,7 @@ fn ask(port: u16, request: &str, body: &str) -> Option<(u16, String)> {
     let length = body.len();
     write!(
         stream,
-        "{request} HTTP/1.1\r\nhost: it\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n\
+        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n\
          {body}"
     )
     .ok()?;

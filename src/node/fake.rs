@@ -75,6 +75,14 @@ impl FakeDriver {
         self.shared.phase.send_replace(phase);
     }
 
+    /// Calls a member's host something else.
+    pub(crate) fn rename(&self, id: NodeId, host: &str) {
+        let mut addresses = self.shared.addresses.borrow_mut();
+        if let Some(address) = addresses.get_mut(&id) {
+            host.clone_into(&mut address.ip);
+        }
+    }
+
     /// Changes the status, as a turn of the engine would.
     pub(crate) fn turn(&self, change: impl FnOnce(&mut Status)) {
         let mut status = (**self.shared.status.borrow()).clone();

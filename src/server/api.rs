@@ -16,7 +16,7 @@ use super::limits::Budget;
 use super::metrics::{Endpoint, Metrics};
 use super::reply::{Problem, Reply};
 use super::role_watch::Standing;
-use super::{Peer, key_watch, kv, leader, listing, role_watch};
+use super::{Peer, key_watch, kv, leader, listing, pages, role_watch};
 use crate::node::Handle;
 
 /// Everything that the endpoints share.
@@ -35,7 +35,11 @@ impl Route for Api {
         let begun = Instant::now();
         let endpoint = endpoint(request.uri().path());
         let head = request.method() == Method::HEAD;
-        let answer = self.dispatch(endpoint, peer, request).await;
+        let allowed = pages::refuse(&self.handle, peer, request.uri(), request.headers());
+        let answer = match allowed {
+            Ok(()) => self.dispatch(endpoint, peer, request).await,
+            Err(problem) => Err(problem),
+        };
         let reply = answer.unwrap_or_else(Reply::from);
         self.metrics
             .answered(endpoint, reply.status(), begun.elapsed());

@@ -27,6 +27,7 @@ mod limits;
 mod listener;
 mod listing;
 mod metrics;
+mod pages;
 mod query;
 mod reply;
 mod role_watch;

@@ -56,7 +56,7 @@ async fn begin(at: SocketAddr, method: &str, path: &str, body: &str) -> Response
     tokio::task::spawn_local(connection);
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
     let request = Request::builder().method(method).uri(path);
-    let request = request.header("host", "node").body(body).unwrap();
+    let request = request.header("host", at.to_string()).body(body).unwrap();
     sender.send_request(request).await.unwrap()
 }
 

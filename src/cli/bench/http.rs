@@ -73,7 +73,7 @@ impl Connection {
 pub(super) fn request(method: &str, path: &str, media: Option<&str>, body: &[u8]) -> Vec<u8> {
     let media = media.map_or_else(String::new, |media| format!("content-type: {media}\r\n"));
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n{media}");
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{media}");
     let mut request = head.into_bytes();
     if method != "GET" {
         request.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
@@ -120,10 +120,10 @@ mod tests {
     #[test]
     fn a_request_is_http() {
         let put = request("PUT", "/v1/kv/a", None, b"xy");
-        let expected = b"PUT /v1/kv/a HTTP/1.1\r\nhost: bench\r\ncontent-length: 2\r\n\r\nxy";
+        let expected = b"PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\nxy";
         assert_eq!(put, expected);
         let get = request("GET", "/", None, b"");
-        assert_eq!(get, b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n");
+        assert_eq!(get, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Client {
                 sender.send_request(request).await.unwrap()
             }
             Self::Http2(sender) => {
-                let url = format!("http://node{path}");
+                let url = format!("http://localhost{path}");
                 sender.ready().await.unwrap();
                 sender
                     .send_request(request(method, url, headers, body))

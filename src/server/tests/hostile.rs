@@ -35,25 +35,27 @@ thread_local! {
 
 /// Requests that mutation starts from, and what each is answered unmutated.
 fn corpus() -> Vec<(Vec<u8>, &'static str)> {
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: n\r\n\r\n").into_bytes();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: [::1]\r\n\r\n").into_bytes();
     let put = |headers: &str, value: &str| {
         let len = value.len();
-        format!("PUT /v1/kv/k HTTP/1.1\r\nhost: n\r\ncontent-length: {len}\r\n{headers}\r\n{value}")
-            .into_bytes()
+        format!(
+            "PUT /v1/kv/k HTTP/1.1\r\nhost: [::1]\r\ncontent-length: {len}\r\n{headers}\r\n{value}"
+        )
+        .into_bytes()
     };
     let post = |headers: &str, body: &str| {
         let len = body.len();
         format!(
-            "POST /v1/leader/transfer HTTP/1.1\r\nhost: n\r\ncontent-length: {len}\r\n\
+            "POST /v1/leader/transfer HTTP/1.1\r\nhost: [::1]\r\ncontent-length: {len}\r\n\
              {headers}\r\n{body}"
         )
         .into_bytes()
     };
-    let chunked = b"PUT /v1/kv/c%2f HTTP/1.1\r\nhost: n\r\ntransfer-encoding: chunked\r\n\r\n\
+    let chunked = b"PUT /v1/kv/c%2f HTTP/1.1\r\nhost: [::1]\r\ntransfer-encoding: chunked\r\n\r\n\
                     3;x=y\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
-    let delete = b"DELETE /v1/kv/d HTTP/1.1\r\nhost: n\r\nif-match: \"7\"\r\n\r\n";
+    let delete = b"DELETE /v1/kv/d HTTP/1.1\r\nhost: [::1]\r\nif-match: \"7\"\r\n\r\n";
     let json = "content-type: application/json\r\n";
-    let resumed = b"GET /v1/kv?watch=9 HTTP/1.1\r\nhost: n\r\nlast-event-id: 2\r\n\r\n";
+    let resumed = b"GET /v1/kv?watch=9 HTTP/1.1\r\nhost: [::1]\r\nlast-event-id: 2\r\n\r\n";
     let pipelined = [
         put("", "x"),
         get("/v1/kv/k"),
@@ -81,7 +83,7 @@ fn corpus() -> Vec<(Vec<u8>, &'static str)> {
         (post(json, "{\"to\": 9}"), "400"),
         (post("origin: x\r\n", ""), "403"),
         (b"GET /v1/leader HTTP/1.0\r\n\r\n".to_vec(), "200"),
-        (b"OPTIONS * HTTP/1.1\r\nhost: n\r\n\r\n".to_vec(), "404"),
+        (b"OPTIONS * HTTP/1.1\r\nhost: [::1]\r\n\r\n".to_vec(), "404"),
         (http2("GET", b"/v1/leader", b""), "h2"),
         (http2("PUT", b"/v1/kv/h", b"value"), "h2"),
         (http2("GET", b"/v1/kv?watch=0", b""), "h2"),
@@ -97,7 +99,7 @@ fn http2(method: &str, path: &[u8], body: &[u8]) -> Vec<u8> {
     let head = [
         literal(0x02, method.as_bytes()),
         literal(0x04, path),
-        literal(0x01, b"n"),
+        literal(0x01, b"localhost"),
         vec![0x86],
     ];
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {

@@ -351,9 +351,9 @@ fn requests_may_be_pipelined() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let fixture = Fixture::new();
         let (mut stream, _) = fixture.server.connect(LOCAL);
-        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\ncontent-length: 1\r\n\r\nx";
-        let get = "GET /v1/kv/a HTTP/1.1\r\nhost: n\r\n\r\n";
-        let last = "GET /v1/kv/b HTTP/1.1\r\nhost: n\r\nconnection: close\r\n\r\n";
+        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx";
+        let get = "GET /v1/kv/a HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let last = "GET /v1/kv/b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         stream
             .write_all(format!("{put}{put}{get}{last}").as_bytes())
             .await

@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod hostile;
 mod keys;
+mod pages;
 mod ports;
 mod watches;
 

@@ -16,7 +16,7 @@ use crate::node::fake::Mood;
 use crate::server::Plain;
 use crate::state::Store;
 
-const GET: &str = "GET /v1/cluster HTTP/1.1\r\nhost: n\r\n\r\n";
+const GET: &str = "GET /v1/cluster HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// Runs a test in real time, as sockets need.
 fn run(test: impl Future<Output = ()>) {
@@ -114,7 +114,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
         let fixture = Fixture::with(Store::default(), limits);
         let address = listen(&fixture).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\ncontent-length: 5\r\n\r\nab";
+        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\nab";
         stream.write_all(put.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -129,7 +129,7 @@ fn a_client_that_announces_too_much_is_answered_before_it_sends() {
         let fixture = Fixture::new();
         let address = listen(&fixture).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\nexpect: 100-continue\r\n\
+        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
                    content-length: 99999999999\r\n\r\n";
         stream.write_all(put.as_bytes()).await.unwrap();
         let answer = read_until(&mut stream, "}").await;
@@ -147,13 +147,13 @@ fn shutting_down_finishes_what_has_begun_and_ends_the_rest() {
         read_until(&mut idle, "}]}").await;
         let mut watch = TcpStream::connect(address).await.unwrap();
         watch
-            .write_all(b"GET /v1/watch HTTP/1.1\r\nhost: n\r\n\r\n")
+            .write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .await
             .unwrap();
         read_until(&mut watch, "event: role").await;
         fixture.driver.feel(Mood::Silent);
         let mut busy = TcpStream::connect(address).await.unwrap();
-        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\ncontent-length: 1\r\n\r\nx";
+        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx";
         busy.write_all(put.as_bytes()).await.unwrap();
         sleep(Duration::from_millis(20)).await;
 
@@ -178,7 +178,7 @@ fn shutting_down_does_not_wait_for_ever() {
         let fixture = Fixture::new();
         let address = listen(&fixture).await;
         let mut slow = TcpStream::connect(address).await.unwrap();
-        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: n\r\ncontent-length: 5\r\n\r\nab";
+        let put = "PUT /v1/kv/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\nab";
         slow.write_all(put.as_bytes()).await.unwrap();
         sleep(Duration::from_millis(20)).await;
         fixture.server.shut_down(Duration::from_millis(20)).await;
@@ -197,7 +197,7 @@ fn a_client_that_does_not_read_is_dropped_and_one_that_only_rests_is_not() {
         let idle_looks = 9;
 
         let (mut deaf, activity) = fixture.server.connect(LOCAL);
-        let get = b"GET /v1/kv/a HTTP/1.1\r\nhost: n\r\n\r\n";
+        let get = b"GET /v1/kv/a HTTP/1.1\r\nhost: localhost\r\n\r\n";
         deaf.write_all(get).await.unwrap();
         sleep(Duration::from_millis(20)).await;
         let mut looks = 0;
