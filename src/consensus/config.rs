@@ -22,7 +22,8 @@ pub struct Config {
     /// The most entry bytes sent to one follower and not acknowledged.
     pub inflight_bytes_max: usize,
     /// The most entry bytes of a leader that are not committed, and of a follower that are not
-    /// durable; beyond it proposals are refused and appends dropped.
+    /// durable; beyond it proposals are refused and appends dropped. Also the most bytes of
+    /// commands that a follower has passed on and that are not answered.
     pub pending_bytes_max: usize,
     /// The most proposals or reads of this node that wait for a leader's answer.
     pub waiting_max: usize,

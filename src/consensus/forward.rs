@@ -29,6 +29,9 @@ pub(super) struct Forwards {
     heard: BTreeMap<NodeId, u64>,
     /// Tickets in all of the above but `heard`.
     count: usize,
+    /// Bytes of the commands that they stand for, as [`Entry::size_bytes`] counts them: one that was
+    /// sent may still be on its way.
+    bytes: usize,
 }
 
 /// Requests that were sent to a leader together.
@@ -36,6 +39,8 @@ pub(super) struct Forwards {
 struct Waiting {
     to: NodeId,
     tickets: Vec<Ticket>,
+    /// Of their commands; 0 for reads.
+    bytes: usize,
     since: Mono,
 }
 
@@ -63,6 +68,12 @@ impl Forwards {
         self.named += 1;
         self.named
     }
+
+    /// These requests wait no longer.
+    fn ended(&mut self, waiting: &Waiting) {
+        self.count -= waiting.tickets.len();
+        self.bytes -= waiting.bytes;
+    }
 }
 
 // The node that clients asked.
@@ -82,8 +93,12 @@ impl Node {
                 }
                 Err(refusal) => self.refuse(ticket, refusal),
             },
-            RoleState::Follower(_) if self.forwards.count < self.config.waiting_max => {
+            RoleState::Follower(_)
+                if self.forwards.count < self.config.waiting_max
+                    && self.forwards.bytes < self.config.pending_bytes_max =>
+            {
                 self.forwards.count += 1;
+                self.forwards.bytes += size_bytes(&command);
                 self.forwards.queued_commands.push((ticket, command));
             }
             RoleState::Follower(_) => self.refuse(ticket, Refusal::Busy),
@@ -114,9 +129,10 @@ impl Node {
         while queued.peek().is_some() {
             let (mut tickets, mut commands, mut bytes) = (Vec::new(), Vec::new(), 0);
             while let Some((ticket, command)) = queued.next_if(|(_, command)| {
-                bytes += Entry::OVERHEAD_BYTES + command.len();
-                commands.is_empty() || (bytes <= bytes_max && commands.len() < ENTRIES_MAX)
+                let fits = bytes + size_bytes(command) <= bytes_max;
+                commands.is_empty() || (fits && commands.len() < ENTRIES_MAX)
             }) {
+                bytes += size_bytes(&command);
                 tickets.push(ticket);
                 commands.push(command);
             }
@@ -126,6 +142,7 @@ impl Node {
                 Waiting {
                     to: leader,
                     tickets,
+                    bytes,
                     since,
                 },
             );
@@ -146,6 +163,7 @@ impl Node {
                 Waiting {
                     to: leader,
                     tickets,
+                    bytes: 0,
                     since,
                 },
             );
@@ -157,6 +175,9 @@ impl Node {
     pub(super) fn refuse_queued(&mut self) {
         let commands = std::mem::take(&mut self.forwards.queued_commands);
         let reads = std::mem::take(&mut self.forwards.queued_reads);
+        for (_, command) in &commands {
+            self.forwards.bytes -= size_bytes(command);
+        }
         let tickets = commands.into_iter().map(|(ticket, _)| ticket).chain(reads);
         for ticket in tickets {
             self.forwards.count -= 1;
@@ -173,7 +194,7 @@ impl Node {
             .is_some_and(expected)
             && let Some(waiting) = self.forwards.commands.remove(&reply.batch)
         {
-            self.forwards.count -= waiting.tickets.len();
+            self.forwards.ended(&waiting);
             for (ticket, offset) in waiting.tickets.into_iter().zip(0..) {
                 self.outbox.push(match reply.outcome {
                     Ok(Position { term, index }) => {
@@ -203,7 +224,7 @@ impl Node {
         if self.forwards.reads.get(&request).is_some_and(expected)
             && let Some(waiting) = self.forwards.reads.remove(&request)
         {
-            self.forwards.count -= waiting.tickets.len();
+            self.forwards.ended(&waiting);
             for ticket in waiting.tickets {
                 self.outbox.push(match index {
                     Some(index) => Output::ReadAt { ticket, index },
@@ -263,15 +284,23 @@ impl Node {
         commands: impl Iterator<Item = Waiting>,
         reads: impl Iterator<Item = Waiting>,
     ) {
-        for ticket in commands.flat_map(|waiting| waiting.tickets) {
-            self.forwards.count -= 1;
-            self.outbox.push(Output::Unknown { ticket });
+        for waiting in commands {
+            self.forwards.ended(&waiting);
+            let unknown = waiting.tickets.into_iter();
+            (self.outbox).extend(unknown.map(|ticket| Output::Unknown { ticket }));
         }
-        for ticket in reads.flat_map(|waiting| waiting.tickets) {
-            self.forwards.count -= 1;
-            self.refuse(ticket, Refusal::NotLeader);
+        for waiting in reads {
+            self.forwards.ended(&waiting);
+            for ticket in waiting.tickets {
+                self.refuse(ticket, Refusal::NotLeader);
+            }
         }
     }
+}
+
+/// What a command counts against limits of bytes, as it will once it is an entry.
+fn size_bytes(command: &Bytes) -> usize {
+    Entry::OVERHEAD_BYTES + command.len()
 }
 
 // The leader.

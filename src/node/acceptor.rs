@@ -27,6 +27,8 @@ use crate::wire::{Acceptor, Inbound, Introduction, Reason, Verdict};
 
 /// Connections in their handshake at most; more wait in the backlog.
 const HANDSHAKES_MAX: usize = 64;
+/// Bytes of one link's packets that wait for the driver at most; beyond it the link is not read.
+const QUEUED_BYTES_MAX: usize = 16 << 20;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -182,12 +184,22 @@ async fn read(context: &Context, readers: &Readers, link: Link, hello: Hello) {
 }
 
 async fn read_packets(context: &Context, mut link: Link, peer: NodeId, boot: Boot) {
+    let room = Arc::new(Semaphore::new(QUEUED_BYTES_MAX));
+    // Read, and not yet counted for a packet.
+    let mut bytes = 0;
     loop {
         match link.inbound.packet() {
-            Ok(Some(packet)) => context.tell(Event::Packet(peer, boot, packet)).await,
+            Ok(Some(packet)) => {
+                let wanted = u32::try_from(bytes.min(QUEUED_BYTES_MAX)).unwrap_or(u32::MAX);
+                // It is never closed; were it, nothing would be counted.
+                let share = Arc::clone(&room).acquire_many_owned(wanted).await.ok();
+                bytes = 0;
+                let packet = Event::Packet(peer, boot, packet, share);
+                context.tell(packet).await;
+            }
             Ok(None) => match link.stream.read_buf(link.inbound.space()).await {
                 Ok(0) | Err(_) => return,
-                Ok(_) => {}
+                Ok(count) => bytes += count,
             },
             Err(error) => {
                 warn!(peer = peer.0, %error, "a peer's bytes make no sense; the link is closed");

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use super::outbox::Outbox;
 use super::settings::Settings;
@@ -21,8 +21,9 @@ pub(super) const EVENTS_MAX: usize = 4096;
 pub(super) enum Event {
     /// The link to a peer changed.
     Link(NodeId, LinkEvent),
-    /// A peer said something, over a link that began in this boot of it.
-    Packet(NodeId, Boot, Packet),
+    /// A peer said something, over a link that began in this boot of it; with its share of the
+    /// bytes that may wait.
+    Packet(NodeId, Boot, Packet, Option<OwnedSemaphorePermit>),
     /// The own snapshot at this position is published, or could not be.
     SnapshotWritten(Position, Result<(), String>),
     /// A snapshot was sent to a peer whole, or was not.

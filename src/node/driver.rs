@@ -201,7 +201,7 @@ impl Driver {
                 }
                 self.inputs.push(Input::Link { peer, event });
             }
-            Event::Packet(from, boot, packet) => {
+            Event::Packet(from, boot, packet, _share) => {
                 if self.boots.get(&from) == Some(&boot) {
                     match packet {
                         Packet::Message(message) => {
