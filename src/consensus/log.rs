@@ -172,16 +172,26 @@ impl Log {
         }
     }
 
-    /// A snapshot at `base` is published: the log begins behind it, but for a tail of at most
-    /// `retained_bytes` that slow followers may still need.
-    pub(super) fn compact(&mut self, base: Position, retained_bytes: usize) {
+    /// A snapshot at `base` is published: the log begins behind it. What it covers is forgotten bit
+    /// by bit, but for a tail that slow followers may still need; see [`forget`](Self::forget).
+    pub(super) fn compact(&mut self, base: Position) {
         assert!(
             base >= self.base && self.holds(base),
             "{base:?} is in the log"
         );
         self.base = base;
-        let behind_base = self.bytes_behind(base.index);
-        while self.bytes_behind(self.floor.index) > behind_base + retained_bytes {
+    }
+
+    /// Whether more than `retained_bytes` are held behind the snapshot.
+    pub(super) fn can_forget(&self, retained_bytes: usize) -> bool {
+        self.bytes_behind(self.floor.index) > self.bytes_behind(self.base.index) + retained_bytes
+    }
+
+    /// Forgets entries behind the snapshot until about `bytes` are given back, or `retained_bytes`
+    /// are left there.
+    pub(super) fn forget(&mut self, retained_bytes: usize, bytes: usize) {
+        let left = self.bytes_behind(self.floor.index).saturating_sub(bytes);
+        while self.bytes_behind(self.floor.index) > left && self.can_forget(retained_bytes) {
             let Some(forgotten) = self.entries.pop_front() else {
                 break;
             };
@@ -248,7 +258,12 @@ mod tests {
     #[test]
     fn compaction_retains_a_tail_and_forgets_the_rest() {
         let mut log = log(&[1, 1, 1, 2, 2]);
-        log.compact(at(2, 4), 150);
+        log.compact(at(2, 4));
+        log.forget(150, 1);
+        assert_eq!(log.bytes_behind(Index(0)), 400, "a little at a time");
+        assert!(log.can_forget(150));
+        log.forget(150, BIG);
+        assert!(!log.can_forget(150));
         assert_eq!((log.base(), log.last()), (at(2, 4), at(2, 5)));
         assert_eq!(log.bytes_behind(Index(4)), 100);
         assert_eq!(
@@ -287,7 +302,8 @@ mod tests {
     #[should_panic(expected = "covered by the snapshot")]
     fn what_a_snapshot_covers_is_never_cut() {
         let mut log = log(&[1, 1]);
-        log.compact(at(1, 2), 0);
+        log.compact(at(1, 2));
+        log.forget(0, BIG);
         log.truncate(Index(2));
     }
 }

@@ -1,6 +1,7 @@
 //! The node: its state, the one way in, and what belongs to no part alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::durability::Durability;
 use super::election::Preference;
@@ -13,6 +14,12 @@ use super::{
     LinkEvent, Membership, Message, Mono, NodeId, Output, PeerRecord, Position, Recovered, Refusal,
     Rejection, Role, Status, StepDown, Term, VoteRequest,
 };
+
+/// Entry bytes behind a snapshot that one turn gives back, roughly: giving back all that a log has
+/// grown by takes longer than a beat may wait.
+const FORGET_BYTES_MAX: usize = 1 << 20;
+/// When the next turn does so, at the latest.
+const FORGET_PAUSE: Duration = Duration::from_millis(1);
 
 /// One voter. [`Node::turn`] is the only way to change it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -149,6 +156,8 @@ impl Node {
         self.watch_followers();
         self.watch_forwards();
         self.flush();
+        self.log
+            .forget(self.config.retained_bytes, FORGET_BYTES_MAX);
         out.append(&mut self.outbox);
     }
 
@@ -232,7 +241,9 @@ impl Node {
         let storage = self.durability.stalls_at(self.config.disk_stall);
         let storage = storage.filter(|_| !self.storage_stalled);
         let forwards = self.forwards.deadline(self.forward_patience());
-        [storage, forwards]
+        let forget = self.log.can_forget(self.config.retained_bytes);
+        let forget = forget.then(|| self.now.after(FORGET_PAUSE));
+        [storage, forwards, forget]
             .into_iter()
             .flatten()
             .fold(role, Mono::min)

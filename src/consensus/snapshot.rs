@@ -16,7 +16,7 @@ impl Node {
         );
         // One that a newer snapshot from the leader has overtaken is of no use.
         if position > self.log.base() {
-            self.log.compact(position, self.config.retained_bytes);
+            self.log.compact(position);
             self.durability.compacted(position);
         }
     }
