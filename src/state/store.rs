@@ -68,20 +68,21 @@ impl Store {
         &self.view
     }
 
-    /// Puts an installed snapshot in the place of the state and returns the old one, to be dropped
+    /// Puts an installed snapshot in the place of the state and returns the old store, to be dropped
     /// where time does not matter. The history begins anew: a watch from before the snapshot is
     /// told [`Compacted`].
     ///
     /// # Panics
     /// If the snapshot is older than the state: the log never asks for that.
-    pub fn replace(&mut self, view: View) -> View {
+    #[must_use = "dropping a large store takes a while"]
+    pub fn replace(&mut self, view: View) -> Self {
         assert!(
             view.position().index >= self.view.position().index
                 && view.revision() >= self.view.revision(),
             "an installed snapshot must not take the state back (Raft 7)"
         );
-        self.history = History::behind(view.revision(), self.history.limits());
-        std::mem::replace(&mut self.view, view)
+        let limits = self.history.limits();
+        std::mem::replace(self, Self::resume(view, limits))
     }
 
     /// Applies the next entry. Every entry is applied once, in order.

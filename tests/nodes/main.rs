@@ -7,6 +7,7 @@
 mod cluster;
 
 mod http;
+mod large;
 mod node;
 mod tls_api;
 mod tls_desk;

@@ -15,7 +15,7 @@ fn small_logs(settings: &mut Settings) {
     settings.snapshot_log_bytes = 64 << 10;
 }
 
-fn put(key: &str, value: impl Into<Bytes>) -> Command {
+pub(crate) fn put(key: &str, value: impl Into<Bytes>) -> Command {
     let key = Bytes::copy_from_slice(key.as_bytes());
     Command::Put {
         key,

@@ -186,7 +186,7 @@ pub(crate) fn on_one_thread(test: impl Future<Output = ()>) {
     drop(log.with_test_writer().try_init());
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().unwrap();
-    let bounded = async { timeout(Duration::from_mins(1), test).await };
+    let bounded = async { timeout(Duration::from_mins(5), test).await };
     let ended = tokio::task::LocalSet::new().block_on(&runtime, bounded);
     ended.expect("the test hangs");
 }
