@@ -27,7 +27,11 @@ SEEDS ?= 100000
 FROM ?= 0
 SEEDS_OF_UNIT := 20
 
-.PHONY: help test $(STAGES) machine deps sim soak tidy deny bench bench-deps bench-load clean
+# How many hostile inputs `make fuzz` tries on each surface, beginning with which seed.
+INPUTS ?= 10000000
+SEED ?= 1
+
+.PHONY: help test $(STAGES) machine deps sim soak fuzz tidy deny bench bench-deps bench-load clean
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
@@ -122,6 +126,12 @@ mutants: ## Plants bugs into a copy of the sources, and demands that each is cau
 soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes.
 	REMEMBER_FROM=$(FROM) REMEMBER_SEEDS=$(SEEDS) \
 		$(CARGO) test --locked --profile sim --test simulation
+
+fuzz: ## INPUTS=n hostile inputs on each surface: bytes of peers, data directories, HTTP.
+	for test in '--test wire no_input' '--test storage no_directory' '--lib hostile_requests'; do \
+	    REMEMBER_FUZZ_INPUTS=$(INPUTS) REMEMBER_FUZZ_SEED=$(SEED) \
+	        $(CARGO) test --locked --profile sim $$test -- --nocapture; \
+	done
 
 doc: ## The documentation of the code; a broken link is an error.
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps

@@ -6,6 +6,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/hex.rs"]
+mod hex;
 #[path = "support/sim_disk.rs"]
 mod sim_disk;
 
@@ -21,9 +25,13 @@ mod files;
 mod full;
 #[path = "storage/golden.rs"]
 mod golden;
+#[path = "storage/hostile.rs"]
+mod hostile;
 #[path = "storage/journal.rs"]
 mod journal;
 #[path = "storage/model.rs"]
 mod model;
+#[path = "storage/sealing.rs"]
+mod sealing;
 #[path = "storage/snapshots.rs"]
 mod snapshots;

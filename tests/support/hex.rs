@@ -20,10 +20,10 @@ pub(crate) fn read(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A folder of this repository's tests.
+/// A folder of this repository's tests, as `corpus/wire`.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests").join(name).join("wire")
+    root.join("tests").join(name)
 }
 
 /// Whether recorded files are to be rewritten instead of compared.

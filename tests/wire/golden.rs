@@ -9,7 +9,7 @@ use remember::wire::{
 use crate::{hex, samples};
 
 fn compare(name: &str, bytes: &[u8]) {
-    let path = hex::folder("golden").join(name).with_extension("hex");
+    let path = hex::folder("golden/wire").join(name).with_extension("hex");
     if hex::bless() {
         std::fs::write(&path, hex::write(bytes)).unwrap();
     }

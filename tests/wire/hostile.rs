@@ -11,12 +11,13 @@ use remember::wire::{
     Verdict, append_frame, limits,
 };
 
+use crate::corpus::{assert_bounded, number, replay};
 use crate::random::Random;
 use crate::{hex, samples, stream};
 
 /// Where hostile bytes arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Surface {
+enum Surface {
     /// On a link that is up.
     Link,
     /// At a node that was dialed.
@@ -26,7 +27,7 @@ pub(crate) enum Surface {
 }
 
 impl Surface {
-    pub(crate) const ALL: [(Self, &'static str); 3] = [
+    const ALL: [(Self, &'static str); 3] = [
         (Self::Link, "link"),
         (Self::Acceptor, "acceptor"),
         (Self::Dialer, "dialer"),
@@ -34,7 +35,7 @@ impl Surface {
 }
 
 /// What a node makes of the bytes, in a sentence that does not depend on how they are cut.
-pub(crate) fn outcome(surface: Surface, bytes: &[u8], piece: usize) -> String {
+fn outcome(surface: Surface, bytes: &[u8], piece: usize) -> String {
     match surface {
         Surface::Link => link(bytes, piece),
         Surface::Acceptor => acceptor(bytes, piece),
@@ -296,21 +297,19 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(given) => given
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} is not a number")),
-        Err(_) => otherwise,
-    }
-}
-
-/// The most memory that this process ever held, in bytes, where the system tells.
-fn peak_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
+#[test]
+fn every_recorded_input_is_answered_as_recorded() {
+    replay("corpus/wire", 20, |recorded| {
+        let named = recorded.surface.as_str();
+        let surface = Surface::ALL.into_iter().find(|(_, name)| *name == named);
+        let (surface, _) = surface.unwrap_or_else(|| panic!("{named}: where?"));
+        let bytes = hex::read(&recorded.input);
+        let said = outcome(surface, &bytes, bytes.len().max(1));
+        for piece in 1..=bytes.len() {
+            assert_eq!(outcome(surface, &bytes, piece), said, "cut into {piece}");
+        }
+        said
+    });
 }
 
 #[test]
@@ -345,7 +344,5 @@ fn no_input_breaks_a_promise() {
         );
         assert!(refused > inputs / 2, "the inputs are not hostile");
     }
-    if let Some(peak) = peak_bytes() {
-        assert!(peak < 512 << 20, "{peak} bytes were held at once");
-    }
+    assert_bounded();
 }

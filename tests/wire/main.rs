@@ -8,9 +8,11 @@
     reason = "a test that cannot go on fails, and says why"
 )]
 
+#[path = "../support/corpus.rs"]
 mod corpus;
 mod golden;
 mod handshake;
+#[path = "../support/hex.rs"]
 mod hex;
 mod hostile;
 mod malformed;

@@ -2,7 +2,8 @@
 //! panics, the connection ends, answers are of the known kinds, and nothing is held afterwards.
 //!
 //! `REMEMBER_FUZZ_INPUTS` sets how many; the number of an input is its seed, and a failure names
-//! it. `REMEMBER_FUZZ_FIRST` goes straight to one.
+//! it. `REMEMBER_FUZZ_SEED` begins with another one, or goes straight to one. What broke a promise
+//! stays in `tests/corpus/http` once it is mended.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{sleep, timeout};
 
 use super::client::LOCAL;
+use super::corpus::{assert_bounded, number, replay};
+use super::hex;
 use super::{Fixture, Limits, run};
 use crate::node::fake::Mood;
 use crate::state::Command;
@@ -258,14 +261,9 @@ fn hostile_requests_are_answered_or_dropped_and_nothing_is_held() {
         "200", "201", "204", "400", "403", "404", "405", "408", "409", "412", "413", "414", "415",
         "431", "503", "504", "507", "h2",
     ];
-    let number = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
-    let inputs = number("REMEMBER_FUZZ_INPUTS").unwrap_or(INPUTS_DEFAULT);
-    let first = number("REMEMBER_FUZZ_FIRST").unwrap_or(0);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        PANICS.with(|panics| panics.set(panics.get() + 1));
-        hook(panic);
-    }));
+    let inputs = number("REMEMBER_FUZZ_INPUTS", INPUTS_DEFAULT);
+    let first = number("REMEMBER_FUZZ_SEED", 0);
+    count_panics();
     run(async {
         let corpus = corpus();
         let fixture = Fixture::new();
@@ -286,11 +284,13 @@ fn hostile_requests_are_answered_or_dropped_and_nothing_is_held() {
             let answer = answer_to(&fixture, input, &bytes, pause).await;
             for code in codes(&answer) {
                 let known = KNOWN.contains(&code.as_str());
-                assert!(known, "input {input} was answered {code}");
+                let text = || hex::write(&bytes);
+                assert!(known, "input {input} was answered {code}:\n{}", text());
                 *seen.entry(code).or_default() += 1;
             }
             let panics = PANICS.with(Cell::get);
-            assert_eq!(panics, 0, "input {input} made something panic");
+            let text = || hex::write(&bytes);
+            assert_eq!(panics, 0, "input {input} made something panic:\n{}", text());
         }
         sleep(Duration::from_mins(1)).await;
         assert!(
@@ -299,4 +299,31 @@ fn hostile_requests_are_answered_or_dropped_and_nothing_is_held() {
         );
         println!("{inputs} inputs were answered {seen:?}");
     });
+    assert_bounded();
+}
+
+#[test]
+fn every_recorded_request_is_answered_as_recorded() {
+    count_panics();
+    replay("corpus/http", 20, |recorded| {
+        let mut said = String::new();
+        run(async {
+            let fixture = Fixture::new();
+            assert_eq!(recorded.surface, "api");
+            let bytes = hex::read(&recorded.input);
+            let answer = answer_to(&fixture, 0, &bytes, PAUSE).await;
+            said = codes(&answer).join(", ");
+            assert_eq!(PANICS.with(Cell::get), 0, "something panicked");
+        });
+        said
+    });
+}
+
+/// Counts the panics of this thread, those in the tasks of a connection among them.
+fn count_panics() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.with(|panics| panics.set(panics.get() + 1));
+        hook(panic);
+    }));
 }

@@ -4,6 +4,10 @@
 mod admin;
 mod client;
 mod cluster;
+#[path = "../../../tests/support/corpus.rs"]
+mod corpus;
+#[path = "../../../tests/support/hex.rs"]
+mod hex;
 mod hostile;
 mod keys;
 mod pages;
