@@ -156,6 +156,7 @@ impl<F: DiskFile> Snapshot<F> {
             sum: StateSum::default(),
             chunk: Vec::new(),
             taken: 0,
+            ahead: Vec::new(),
             ended: false,
         }
     }
@@ -164,29 +165,45 @@ impl<F: DiskFile> Snapshot<F> {
     pub(super) fn verify(&self) -> Result<(), Error> {
         let mut state = self.state();
         while !state.ended {
-            state.next_chunk()?;
+            state.look_ahead()?;
         }
         Ok(())
     }
 }
 
-/// Reads the state of a [`Snapshot`]. Only a reader that has said `Ok(0)` has given all of it, and
-/// all of it is good; damage is an [`io::ErrorKind::InvalidData`] that carries
-/// [`Error::Rotten`]. Never restore from a part.
+/// Reads the state of a [`Snapshot`], and verifies one part more than it gives out: who has its last
+/// byte knows that all of the file is good, even if the state tells its own end and nobody asks for
+/// what follows. Damage is an [`io::ErrorKind::InvalidData`] that carries [`Error::Rotten`]. Never
+/// restore from a part.
 #[derive(Debug)]
 pub struct StateReader<'a, F> {
     snapshot: &'a Snapshot<F>,
     offset: u64,
     chain: u32,
     sum: StateSum,
+    /// What is given out, and how much of it was.
     chunk: Vec<u8>,
     taken: usize,
+    /// The chunk behind it; none once the end was read.
+    ahead: Vec<u8>,
     ended: bool,
 }
 
 impl<F: DiskFile> StateReader<'_, F> {
-    /// Reads the next chunk, or the end.
+    /// Goes on to the next chunk, once what is behind it has passed as well.
     fn next_chunk(&mut self) -> Result<(), Error> {
+        std::mem::swap(&mut self.chunk, &mut self.ahead);
+        self.taken = self.chunk.len();
+        self.ahead.clear();
+        if !self.ended {
+            self.look_ahead()?;
+        }
+        self.taken = 0;
+        Ok(())
+    }
+
+    /// Reads the chunk behind all that was read, or the end.
+    fn look_ahead(&mut self) -> Result<(), Error> {
         let mut header = [0; CHUNK_HEADER_BYTES];
         self.fill(&mut header)?;
         let mut fields = Fields(&header);
@@ -197,16 +214,15 @@ impl<F: DiskFile> StateReader<'_, F> {
         if length == 0 {
             return self.check_end(crc);
         }
-        let mut chunk = std::mem::take(&mut self.chunk);
+        let mut chunk = std::mem::take(&mut self.ahead);
         chunk.resize(length as usize, 0);
-        self.taken = 0;
         self.fill(&mut chunk)?;
         if chunk_crc(self.chain, length, &chunk) != crc {
             return Err(self.rotten("a chunk of the snapshot does not match its checksum"));
         }
         self.chain = crc;
         self.sum.add(&chunk);
-        self.chunk = chunk;
+        self.ahead = chunk;
         Ok(())
     }
 
@@ -220,8 +236,7 @@ impl<F: DiskFile> StateReader<'_, F> {
         if self.offset != self.snapshot.bytes {
             return Err(self.rotten("the snapshot goes on behind its end"));
         }
-        self.chunk.clear();
-        self.taken = 0;
+        self.ahead.clear();
         self.ended = true;
         Ok(())
     }
@@ -242,7 +257,8 @@ impl<F: DiskFile> StateReader<'_, F> {
 
 impl<F: DiskFile> Read for StateReader<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.taken == self.chunk.len() && !self.ended && !buffer.is_empty() {
+        let is_over = |reader: &Self| reader.ended && reader.ahead.is_empty();
+        while self.taken == self.chunk.len() && !is_over(self) && !buffer.is_empty() {
             // A reader that failed stays failed: the chunk that did not pass is never given out.
             self.next_chunk().map_err(|error| match error {
                 Error::Io { .. } => io::Error::other(error),

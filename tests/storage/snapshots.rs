@@ -112,6 +112,15 @@ fn every_bit_of_a_snapshot_is_guarded() {
             }
         }
     }
+    // A state that tells its own end is read no further than that, and what follows is guarded, too.
+    for byte in length - 20..length {
+        let rotten = disk.fork(byte);
+        rotten.rot(&name, byte, 7);
+        let snapshot = start(&rotten).unwrap().snapshots.newest().unwrap();
+        let mut whole = state_at(at(1, 5));
+        let read = snapshot.unwrap().state().read_exact(&mut whole);
+        assert!(read.is_err(), "byte {byte}");
+    }
     for length in 0..length {
         let cut = disk.fork(length);
         cut.edit(&name, |content| {
