@@ -128,7 +128,8 @@ soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes
 		$(CARGO) test --locked --profile sim --test simulation
 
 fuzz: ## INPUTS=n hostile inputs on each surface: bytes of peers, data directories, HTTP.
-	for test in '--test wire no_input' '--test storage no_directory' '--lib hostile_requests'; do \
+	for test in '--test wire no_input_breaks' '--test storage no_directory_breaks' \
+	    '--lib hostile_requests'; do \
 	    REMEMBER_FUZZ_INPUTS=$(INPUTS) REMEMBER_FUZZ_SEED=$(SEED) \
 	        $(CARGO) test --locked --profile sim $$test -- --nocapture; \
 	done
