@@ -211,8 +211,8 @@ fn ask(port: u16, request: &str, body: &str) -> Option<(u16, String)> {
     let length = body.len();
     write!(
         stream,
-        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n\
-         {body}"
+        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n{body}"
     )
     .ok()?;
     let mut answer = String::new();

@@ -29,8 +29,8 @@ pub(super) struct Forwards {
     heard: BTreeMap<NodeId, u64>,
     /// Tickets in all of the above but `heard`.
     count: usize,
-    /// Bytes of the commands that they stand for, as [`Entry::size_bytes`] counts them: one that was
-    /// sent may still be on its way.
+    /// Bytes of the commands that they stand for, as [`Entry::size_bytes`] counts them: one that
+    /// was sent may still be on its way.
     bytes: usize,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A port on loopback is open to every program of its user, the browser among them. A page may send
 //! requests there from its own site, which the browser marks with `Origin`; or have its site's name
-//! lead to 127.0.0.1 (DNS rebinding), which shows in `Host`. Not a guard against programs: those say
-//! what they like.
+//! lead to 127.0.0.1 (DNS rebinding), which shows in `Host`. Not a guard against programs: those
+//! say what they like.
 
 use hyper::header::{HOST, HeaderValue, ORIGIN};
 use hyper::http::uri::Authority;

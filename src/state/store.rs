@@ -68,9 +68,9 @@ impl Store {
         &self.view
     }
 
-    /// Puts an installed snapshot in the place of the state and returns the old store, to be dropped
-    /// where time does not matter. The history begins anew: a watch from before the snapshot is
-    /// told [`Compacted`].
+    /// Puts an installed snapshot in the place of the state and returns the old store, to be
+    /// dropped where time does not matter. The history begins anew: a watch from before the
+    /// snapshot is told [`Compacted`].
     ///
     /// # Panics
     /// If the snapshot is older than the state: the log never asks for that.

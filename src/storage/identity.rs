@@ -129,8 +129,8 @@ impl Identity {
         found.ok_or_else(|| Error::rotten(NAME, 0, "both its copies are damaged"))
     }
 
-    /// Makes the slot that was read durable. An earlier start may have failed to sync it, so that it
-    /// is in the page cache alone, where another sync proves nothing: it is written again (R23).
+    /// Makes the slot that was read durable. An earlier start may have failed to sync it, so that
+    /// it is in the page cache alone, where another sync proves nothing: it is written again (R23).
     /// Until then the other slot may be the only good one on the disk, and must not be touched.
     pub(super) fn settle<D: Disk>(&self, disk: &D, edition: Edition) -> Result<(), Error> {
         let file = disk.open(NAME).map_err(Error::io("open", NAME))?;

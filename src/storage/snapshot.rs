@@ -171,10 +171,10 @@ impl<F: DiskFile> Snapshot<F> {
     }
 }
 
-/// Reads the state of a [`Snapshot`], and verifies one part more than it gives out: who has its last
-/// byte knows that all of the file is good, even if the state tells its own end and nobody asks for
-/// what follows. Damage is an [`io::ErrorKind::InvalidData`] that carries [`Error::Rotten`]. Never
-/// restore from a part.
+/// Reads the state of a [`Snapshot`], and verifies one part more than it gives out: who has its
+/// last byte knows that all of the file is good, even if the state tells its own end and nobody
+/// asks for what follows. Damage is an [`io::ErrorKind::InvalidData`] that carries
+/// [`Error::Rotten`]. Never restore from a part.
 #[derive(Debug)]
 pub struct StateReader<'a, F> {
     snapshot: &'a Snapshot<F>,

@@ -1,5 +1,5 @@
-//! A state of 200 MB: its snapshot is written beside the node, and sent to a follower that lacks it,
-//! while everybody goes on beating.
+//! A state of 200 MB: its snapshot is written beside the node, and sent to a follower that lacks
+//! it, while everybody goes on beating.
 //!
 //! How long anything takes is not asserted, only what happens meanwhile: the node's thread takes
 //! turns while a snapshot grows, which it could not if it wrote, read or sent the bytes itself, and

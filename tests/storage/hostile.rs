@@ -1,6 +1,6 @@
-//! Data directories that no honest node leaves behind, in numbers: a fuzzer whose seed repeats every
-//! input. `tests/storage/damage.rs` tries every single bit; here files are edited, cut and written
-//! over in many places, with their old checksums or with right ones.
+//! Data directories that no honest node leaves behind, in numbers: a fuzzer whose seed repeats
+//! every input. `tests/storage/damage.rs` tries every single bit; here files are edited, cut and
+//! written over in many places, with their old checksums or with right ones.
 //!
 //! `REMEMBER_FUZZ_INPUTS=10000000` runs more, `REMEMBER_FUZZ_SEED` others. An input that breaks a
 //! promise is printed in the form of `tests/corpus/storage`, where it stays once it is mended.

@@ -112,7 +112,8 @@ fn every_bit_of_a_snapshot_is_guarded() {
             }
         }
     }
-    // A state that tells its own end is read no further than that, and what follows is guarded, too.
+    // A state that tells its own end is read no further than that, and what follows is guarded,
+    // too.
     for byte in length - 20..length {
         let rotten = disk.fork(byte);
         rotten.rot(&name, byte, 7);
