@@ -246,13 +246,46 @@ fn codes(answer: &[u8]) -> Vec<String> {
     if matches!(answer, [0, _, _, 4, ..]) {
         return vec!["h2".to_owned()];
     }
-    let text = String::from_utf8_lossy(answer);
-    let codes = text.match_indices("HTTP/1.");
+    let mut codes = Vec::new();
+    let mut rest = answer;
+    while let Some(end) = rest.windows(4).position(|end| end == b"\r\n\r\n") {
+        let head = String::from_utf8_lossy(&rest[..end]).to_lowercase();
+        codes.extend(
+            head.strip_prefix("http/1.")
+                .map(|line| line[2..5].to_owned()),
+        );
+        let body = &rest[end + 4..];
+        let behind = &body[length(&head, body).min(body.len())..];
+        // An answer to HEAD, or to nothing, says how long a body would be and has none.
+        let has_body = behind.is_empty() || behind.starts_with(b"HTTP/1.");
+        rest = if has_body { behind } else { body };
+    }
+    codes.retain(|code| code != "100");
     codes
-        .filter_map(|(at, _)| text.get(at + 9..at + 12))
-        .filter(|code| *code != "100")
-        .map(str::to_owned)
-        .collect()
+}
+
+/// The length of a body with that head, as far as it has come.
+fn length(head: &str, mut body: &[u8]) -> usize {
+    let value = |name| head.lines().find_map(|line| line.strip_prefix(name));
+    if value("transfer-encoding: chunked").is_none() {
+        let unsaid = if head.contains(" 204 ") || head.contains(" 100 ") {
+            0
+        } else {
+            usize::MAX
+        };
+        return value("content-length: ").map_or(unsaid, |length| length.parse().unwrap());
+    }
+    let whole = body.len();
+    while let Some(end) = body.iter().position(|byte| *byte == b'\n') {
+        let size = std::str::from_utf8(&body[..end]).unwrap().trim();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body = body.get(end + 1 + size + 2..).unwrap_or_default();
+        if size == 0 {
+            return whole - body.len();
+        }
+    }
+    // It is cut off, as an event stream is.
+    whole
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What a web page may not do, over loopback and otherwise.
 
-use super::client::Client;
+use super::client::{Client, LOCAL};
 use super::{Fixture, run};
 use crate::consensus::NodeId;
+use crate::server::Peer;
 
 #[test]
 fn a_page_whose_site_leads_to_loopback_is_refused() {
@@ -52,13 +53,20 @@ fn a_page_whose_site_leads_to_loopback_is_refused() {
 }
 
 #[test]
-fn a_program_elsewhere_may_call_a_node_as_it_likes() {
+fn who_is_elsewhere_or_has_a_certificate_may_call_a_node_as_it_likes() {
     run(async {
         let fixture = Fixture::new();
         let far = "192.0.2.7".parse().unwrap();
-        let mut client = Client::http1(fixture.server.connect(far).0).await;
-        let host = [("host", "remember.example")];
-        assert_eq!(client.ask("GET", "/v1/leader", &host, "").await.status, 200);
+        for (address, is_certified) in [(far, false), (LOCAL, true)] {
+            let peer = Peer {
+                address,
+                is_certified,
+            };
+            let mut client = Client::http1(fixture.server.connect_as(peer).0).await;
+            let host = [("host", "remember.example")];
+            let answer = client.ask("GET", "/v1/leader", &host, "").await;
+            assert_eq!(answer.status, 200, "{peer:?}");
+        }
     });
 }
 
@@ -88,7 +96,7 @@ fn pages_of_other_sites_are_refused_and_a_page_from_here_is_not() {
             client.ask("GET", "/v1/leader", &twice, "").await.status,
             403
         );
-        let mut newer = Client::http2(fixture.server.connect(super::client::LOCAL).0).await;
+        let mut newer = Client::http2(fixture.server.connect(LOCAL).0).await;
         let page = [("origin", "http://evil.example")];
         assert_eq!(newer.ask("PUT", "/v1/kv/a", &page, "x").await.status, 403);
         assert_eq!(newer.put("/v1/kv/a", "x").await.status, 201);
