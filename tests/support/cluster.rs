@@ -30,7 +30,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
+        // Nodes that were not stopped have threads that write for a moment more.
+        let gone = |_: &u32| std::fs::remove_dir_all(&self.0).is_ok() || !self.0.exists();
+        (0..100).take_while(|tried| !gone(tried)).for_each(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+        });
     }
 }
 
