@@ -116,13 +116,7 @@ async fn take_all(
         }
         if !parts.is_closed() {
             let received = begun.transfer.received();
-            acknowledge(
-                context,
-                incoming.from,
-                incoming.position,
-                received,
-                Delivery::Coming,
-            );
+            tell_coming(context, incoming, received);
         }
     }
     drop_aside(begun);
@@ -168,6 +162,12 @@ impl Begun {
     }
 }
 
+/// Tells the leader that it may go on waiting: so many bytes came so far.
+fn tell_coming(context: &Context, incoming: Incoming, received: u64) {
+    let Incoming { from, position, .. } = incoming;
+    acknowledge(context, from, position, received, Delivery::Coming);
+}
+
 /// Verifies and restores what came. It takes a while, of which the leader is told.
 async fn restored(
     context: &Context,
@@ -184,13 +184,7 @@ async fn restored(
         if let Ok(restored) = timeout(STILL_COMING, &mut waiting).await {
             return restored.map_err(|_| "restoring it failed".to_owned())?;
         }
-        acknowledge(
-            context,
-            incoming.from,
-            incoming.position,
-            received,
-            Delivery::Coming,
-        );
+        tell_coming(context, incoming, received);
     }
 }
 
