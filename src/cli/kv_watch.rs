@@ -12,7 +12,7 @@ use super::client::{Client, block_on, collect, refusal};
 use super::endpoint::{Ask, Endpoint};
 use super::events::{Event, Events};
 use super::exit::{Exit, Failed, say};
-use super::kv::{Entry, encoded};
+use super::kv_entry::{Entry, encoded};
 use super::status::Output;
 
 /// How long a node may take to begin to answer.

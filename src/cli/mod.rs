@@ -23,6 +23,7 @@ mod events;
 mod exit;
 mod home;
 mod kv;
+mod kv_entry;
 mod kv_watch;
 mod local;
 mod log;

@@ -10,11 +10,11 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Peer;
-use super::api::headers_of;
 use super::connection::Route;
 use super::health::{Readiness, hangs, not_started};
 use super::metrics::{Endpoint, Metrics, OPENMETRICS};
 use super::reply::{Problem, Reply, json, text, with};
+use super::router::headers_of;
 use crate::node::Handle;
 
 /// What the admin port answers from.

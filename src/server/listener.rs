@@ -18,7 +18,8 @@ use super::events::Streams;
 use super::health::Readiness;
 use super::limits::Budget;
 use super::metrics::Metrics;
-use super::role_watch::{self, Standing};
+use super::role_watch;
+use super::standing::Standing;
 use super::{Limits, Transport};
 use crate::node::Handle;
 

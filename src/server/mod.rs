@@ -1,9 +1,9 @@
 //! The HTTP surface of a node: what applications, operators and people ask it.
 //!
 //! ```text
-//!   TCP --> listener --> connection --> Api   --> kv, listing, key_watch, role_watch, leader
-//!           (limits)     (hyper)    \-> Admin --> health, metrics
-//!                                            \--> Handle, the node itself
+//!   TCP --> listener --> connection --> router --> kv, listing, key_watch, role_watch, leader
+//!           (limits)     (hyper)    \-> admin ---> health, metrics
+//!                                             \--> Handle, the node itself
 //! ```
 //!
 //! Two ports: the API, which acts and may be secured, and the admin port, which has nothing secret
@@ -31,6 +31,8 @@ mod pages;
 mod query;
 mod reply;
 mod role_watch;
+mod router;
+mod standing;
 mod transport;
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::Uri;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -18,69 +17,14 @@ use super::health::Readiness;
 use super::metrics::{Metrics, StreamKind};
 use super::query::Query;
 use super::reply::{Problem, Reply};
-use crate::consensus::{NodeId, Role, Status, Term};
+use super::standing::Standing;
 use crate::node::Handle;
-use crate::state::Member;
 
 /// How long the observer waits, at most, until it sees that the node has caught up.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What a stream without news says.
 const ALIVE: &str = ": alive\n\n";
-
-/// Where a node stands in its cluster, as role streams tell it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Standing {
-    id: NodeId,
-    role: Role,
-    pub(super) term: Term,
-    pub(super) leader: Option<NodeId>,
-    established: bool,
-}
-
-#[derive(Serialize)]
-struct Document {
-    id: u64,
-    role: &'static str,
-    term: u64,
-    /// The leader's fencing token; null without a leader.
-    token: Option<u64>,
-    leader: Option<Member>,
-    established: bool,
-}
-
-impl Standing {
-    pub(super) fn of(status: &Status) -> Self {
-        Self {
-            id: status.id,
-            role: status.role,
-            term: status.term,
-            leader: status.leader,
-            established: status.established,
-        }
-    }
-
-    fn document(self, handle: &Handle) -> Document {
-        let leader = handle.cluster_info().leader;
-        Document {
-            id: self.id.0,
-            role: role_name(self.role),
-            term: self.term.0,
-            token: self.leader.map(|_| self.term.0),
-            leader: leader.filter(|leader| self.leader == Some(NodeId(leader.id))),
-            established: self.established,
-        }
-    }
-}
-
-/// The role as text, the same word everywhere.
-pub(super) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Leader => "leader",
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
-    }
-}
 
 pub(super) fn answer(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
     Query::parse(uri.query(), &[])?;

@@ -11,7 +11,7 @@
 use bytes::BytesMut;
 
 use super::malformed::{Malformed, MalformedFrame};
-use super::packet::SendError;
+use super::send_error::SendError;
 use super::{
     Decoder, Frame, FrameError, Inbound, Introduction, Kind, PREAMBLE_BYTES, Phase, PreambleError,
     Reason, TooLarge, Verdict, Versions,

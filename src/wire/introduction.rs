@@ -9,7 +9,7 @@ use super::check::{self, count, node_id};
 use super::frame::append_body;
 use super::malformed::{Malformed, required};
 use super::message::{parse, position};
-use super::packet::SendError;
+use super::send_error::SendError;
 use super::{Kind, Reason, Verdict, body, limits};
 use crate::consensus::{
     Boot, Boots, ClusterId, Hello, Incarnation, Membership, NodeId, Position, Report, Term,

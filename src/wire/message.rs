@@ -10,8 +10,7 @@ use super::body;
 use super::check::{check, check_counts};
 use super::frame::append_body;
 use super::malformed::{Malformed, required};
-use super::packet::SendError;
-use super::{Kind, TooLarge};
+use super::{Kind, SendError, TooLarge};
 use crate::consensus::{
     Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Entry, Forward, ForwardReply,
     Index, Message, NodeId, Payload, Position, Refusal, Term, Verdict, VoteReply, VoteRequest,

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::malformed::Malformed;
-use super::{Frame, Snapshot, TooLarge, message};
+use super::{Frame, SendError, Snapshot, message};
 use crate::consensus::Message;
 
 /// The content of a frame.
@@ -13,18 +13,6 @@ pub enum Packet {
     Message(Message),
     /// For the transfer of snapshots.
     Snapshot(Snapshot),
-}
-
-/// Why a packet cannot be sent; nothing was written. It is a fault of this node, and its peer
-/// would close the link over it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum SendError {
-    /// It is not well formed.
-    #[error("not sent: {0}")]
-    Malformed(#[from] Malformed),
-    /// It does not fit in a frame.
-    #[error("not sent: {0}")]
-    TooLarge(#[from] TooLarge),
 }
 
 impl Packet {

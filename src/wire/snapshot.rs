@@ -10,7 +10,7 @@ use super::check::{led_term, position as check_position};
 use super::frame::append_body;
 use super::malformed::{Malformed, at_most, required};
 use super::message::{parse, position};
-use super::packet::SendError;
+use super::send_error::SendError;
 use super::{Kind, TooLarge, body, limits};
 use crate::consensus::{Position, Term};
 
