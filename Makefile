@@ -145,12 +145,12 @@ deny: ## Licences, bans and sources of all dependencies, by cargo-deny (installe
 	    || CARGO_TARGET_DIR=.cache/target $(CARGO) install --locked --root .cache/tools cargo-deny
 	PATH="$(CURDIR)/.cache/tools/bin:$$PATH" $(CARGO) deny check licenses bans sources
 
-bench: bench-deps ## Measures everything beside etcd: 45 minutes; nothing else should run.
+bench: bench-deps ## Measures everything beside etcd: 25 minutes; nothing else should run.
 	$(CARGO) build --locked --release
 	tools/bench target/release/remember target/bench
 
 bench-deps: ## Builds etcd and its benchmark from pinned Go modules, into the cache.
-	tools/etcd/build
+	tools/go/build etcd etcd-benchmark
 
 bench-load: ## Half an hour of full write load; fails if the leader changes.
 	$(CARGO) build --locked --release

@@ -1,4 +1,4 @@
-module remember.invalid/etcd/server
+module remember.invalid/go/etcd
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module remember.invalid/etcd/benchmark
+module remember.invalid/go/etcd-benchmark
 
 go 1.26.0
 
