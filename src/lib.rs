@@ -17,6 +17,8 @@
 pub mod cli;
 pub mod consensus;
 #[cfg(feature = "full")]
+pub mod crd;
+#[cfg(feature = "full")]
 pub mod node;
 #[cfg(feature = "full")]
 pub mod server;

@@ -6,6 +6,7 @@
 //!       --> bench                     clusters as child processes, loaded and measured
 //!       --> status, transfer, kv      clients: `client` --> HTTP --> any node
 //!       --> certs                     files for mutual TLS
+//!       --> crd                       the custom resource's definition
 //!       --> completion, version
 //! ```
 //!
@@ -17,6 +18,7 @@ mod bench;
 mod certs;
 mod client;
 mod completion;
+mod crd;
 mod endpoint;
 mod environment;
 mod events;
@@ -75,6 +77,8 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
     Certs(certs::Certs),
+    /// Prints the definition of the custom resource RememberCluster, for `kubectl apply -f -`
+    Crd,
     Completion(completion::Completion),
     /// Prints the version
     Version,
@@ -106,6 +110,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Kv(kv) => kv.run(),
         Command::Bench(bench) => bench.run(),
         Command::Certs(certs) => certs.run(),
+        Command::Crd => crd::print(),
         Command::Completion(completion) => completion.run(&mut Cli::command()),
         Command::Version => version(),
     }?;

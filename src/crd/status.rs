@@ -1,0 +1,86 @@
+//! What users are told: the status of a `RememberCluster`. Nothing in it changes by the second;
+//! what does is told by the nodes' metrics.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator has seen of a cluster.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct RememberClusterStatus {
+    /// The generation of the spec that this was seen for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// How many pods there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// How many of them are ready, whether they lead or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// The labels of the cluster's pods, in the words of `kubectl get --selector`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Who leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderStatus>,
+    /// The newest term that a majority of the members agreed on, with a leader or without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<i64>,
+    /// How often the leader's label has moved since the cluster was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_transitions: Option<i64>,
+    /// The pods, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "members_schema")]
+    pub members: Vec<MemberStatus>,
+    /// How it stands with the cluster, one aspect each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The leader whose pod has the label.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaderStatus {
+    /// Its pod.
+    pub pod: String,
+    /// Its id in the cluster, from 1.
+    pub id: i64,
+    /// The term in which it leads: the fencing token.
+    pub term: i64,
+    /// When its pod got the label.
+    pub since: Time,
+}
+
+/// One pod of the cluster.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// The pod.
+    pub pod: String,
+    /// Its id in the cluster, from 1.
+    pub id: i64,
+    /// What its node says that it is: `leader`, `follower`, `candidate` or `unknown`.
+    pub role: String,
+    /// Whether the pod is ready.
+    pub ready: bool,
+}
+
+/// Lists of things that have a name are merged by it, not replaced as a whole; and the API server
+/// gives no default for what may be missing.
+fn list_by(key: &str, mut list: schemars::Schema) -> schemars::Schema {
+    list.insert("x-kubernetes-list-type".to_owned(), "map".into());
+    list.insert("x-kubernetes-list-map-keys".to_owned(), vec![key].into());
+    list.remove("default");
+    list
+}
+
+fn members_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    list_by("pod", generator.subschema_for::<Vec<MemberStatus>>())
+}
+
+fn conditions_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    list_by("type", generator.subschema_for::<Vec<Condition>>())
+}
