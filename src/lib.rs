@@ -19,6 +19,8 @@ pub mod consensus;
 #[cfg(feature = "full")]
 pub mod crd;
 #[cfg(feature = "full")]
+pub mod discovery;
+#[cfg(feature = "full")]
 pub mod node;
 #[cfg(feature = "full")]
 pub mod server;

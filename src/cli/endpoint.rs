@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::members;
+use crate::discovery::parse_address;
 use crate::tls::{Connector, Stream};
 use crate::wire::Address;
 
@@ -48,7 +48,7 @@ impl FromStr for Endpoint {
             Some(bare) => (true, bare),
             None => (false, text.strip_prefix("http://").unwrap_or(text)),
         };
-        let at = members::address(bare.strip_suffix('/').unwrap_or(bare))?;
+        let at = parse_address(bare.strip_suffix('/').unwrap_or(bare))?;
         Ok(Self {
             at,
             is_https,

@@ -1,5 +1,6 @@
 //! `remember node`: this process becomes one node of a cluster, until it is told to end.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,12 +17,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::{self, Exit, Failed};
 use super::log::{Format, Log};
-use super::members::{Members, address};
+use super::pods::{Place, PodFlags};
 use super::terminal::Terminal;
 use super::tls::TlsFlags;
 use super::{environment, print_config};
 use crate::consensus::{Config, NodeId};
-use crate::node::{Settings, start};
+use crate::discovery::{Members, parse_address, watch_pods};
+use crate::node::{Handle, Settings, start};
 use crate::server::{Limits, Mutual, Plain, Server};
 use crate::storage::WalConfig;
 use crate::tls::Identity;
@@ -41,12 +43,16 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Node {
     /// This node's id, from 1
     #[arg(long, env = "REMEMBER_ID", value_name = "N", hide_env_values = true)]
-    id: u64,
+    #[arg(requires = "members", required_unless_present = "cluster")]
+    id: Option<u64>,
     /// Every node of the cluster, this one among them: its id, where peers reach it, where clients
     /// do
     #[arg(long, env = "REMEMBER_MEMBERS", hide_env_values = true)]
-    #[arg(value_name = "1=HOST:PORT/HOST:PORT,2=...")]
-    members: Members,
+    #[arg(value_name = "1=HOST:PORT/HOST:PORT,2=...", requires = "id")]
+    #[arg(conflicts_with = "cluster")]
+    members: Option<Members>,
+    #[command(flatten)]
+    pods: PodFlags,
     /// The directory that is this node's alone; made if it is not there
     #[arg(
         long,
@@ -62,7 +68,7 @@ pub(super) struct Node {
         value_name = "HOST:PORT",
         hide_env_values = true
     )]
-    #[arg(value_parser = address)]
+    #[arg(value_parser = parse_address)]
     listen_peer: Option<Address>,
     /// Where to listen for clients, several separated by commas; this node's own address in the
     /// list of members if not said. With --tls-cert clients need a certificate too, but for plain
@@ -82,7 +88,7 @@ pub(super) struct Node {
         value_name = "HOST:PORT",
         hide_env_values = true
     )]
-    #[arg(value_parser = address, default_value = "127.0.0.1:7402")]
+    #[arg(value_parser = parse_address, default_value = "127.0.0.1:7402")]
     listen_admin: Address,
     #[command(flatten)]
     tls: TlsFlags,
@@ -200,8 +206,10 @@ impl Node {
     }
 
     fn settings(&self) -> Result<Settings, Failed> {
-        let members = self.members.0.clone();
-        let mut settings = Settings::new(NodeId(self.id), members, &self.data_dir);
+        let place = self.place()?;
+        let mut settings = Settings::new(place.id, BTreeMap::new(), &self.data_dir);
+        settings.members = place.members;
+        settings.addresses_change = place.addresses_change;
         settings.engine.heartbeat = Duration::from_millis(self.heartbeat_ms);
         settings.engine.election_timeout = Duration::from_millis(self.election_timeout_ms);
         settings.request_timeout = Duration::from_millis(self.request_timeout_ms);
@@ -210,6 +218,32 @@ impl Node {
         let checked = settings.check();
         checked.map_err(|error| Exit::Usage.because(error.to_string()))?;
         Ok(settings)
+    }
+
+    fn place(&self) -> Result<Place, Failed> {
+        if let Some(place) = self.pods.place()? {
+            return Ok(place);
+        }
+        let (Some(id), Some(members)) = (self.id, &self.members) else {
+            return Err(Exit::Usage.because("give --id and --members, or --cluster in a pod"));
+        };
+        let members = members.0.clone().into_iter();
+        Ok(Place {
+            id: NodeId(id),
+            members: members.map(|(id, address)| (id, Some(address))).collect(),
+            addresses_change: false,
+        })
+    }
+
+    /// Learns for ever where the pods of the cluster are, if that is how peers are found.
+    async fn discover(&self, handle: Handle) {
+        if let (Some(namespace), Some(cluster)) = (&self.pods.pod_namespace, &self.pods.cluster) {
+            let learn = |id, address| handle.learn(id, address);
+            if let Err(error) = watch_pods(namespace, cluster, learn).await {
+                tracing::warn!(%error, "peers are found by what they say themselves only");
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     /// A port for clients, and what is shown there if it speaks TLS.
@@ -230,7 +264,7 @@ impl Node {
     }
 
     /// What this node shows to others, if it speaks TLS.
-    fn identity(&self) -> Result<Option<Identity>, Failed> {
+    fn identity(&self, id: NodeId) -> Result<Option<Identity>, Failed> {
         let Some(files) = self.tls.files() else {
             return Ok(None);
         };
@@ -238,16 +272,17 @@ impl Node {
             let sentence = "--allow-plain and --tls-cert contradict each other; give one of them";
             return Err(Exit::Usage.because(sentence));
         }
-        let identity = Identity::read(files, NodeId(self.id));
+        let identity = Identity::read(files, id);
         let identity = identity.map_err(|error| Exit::Usage.because(error.to_string()))?;
         tracing::info!(name = %identity.name(), "peers and clients need a certificate");
         Ok(Some(identity))
     }
 
     async fn serve(&self, mut settings: Settings) -> anyhow::Result<()> {
-        let identity = self.identity()?;
+        let identity = self.identity(settings.id)?;
         settings.tls.clone_from(&identity);
-        let own = &settings.members[&settings.id];
+        let own = settings.members.get(&settings.id).and_then(Option::as_ref);
+        let own = own.context("a node without an address of its own")?;
         let at = self.listen_peer.as_ref().unwrap_or(&own.peer);
         let peer = listen("peers", at, identity.is_some() || self.allow_plain).await?;
         let apis = if self.listen_api.is_empty() {
@@ -271,7 +306,9 @@ impl Node {
             }
         }
         server.listen_admin(admin, Plain);
+        let discovering = self.discover(node.handle.clone());
         let ended = tokio::select! {
+            () = discovering => return Ok(()),
             ended = node.until(came(signals.clone(), 1)) => ended,
             () = came(signals, 2) => return Ok(()),
         };
@@ -294,7 +331,7 @@ impl FromStr for ApiAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let bare = text.trim().strip_prefix("https://");
         let is_https = bare.is_some();
-        let at = address(bare.unwrap_or(text))?;
+        let at = parse_address(bare.unwrap_or(text))?;
         Ok(Self { at, is_https })
     }
 }

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use super::context::{Context, Event};
 use super::dialer::send;
 use crate::consensus::{Boot, Hello, LinkEvent, NodeId};
+use crate::discovery::MemberAddress;
 use crate::tls::{Failure, Stranger, Stream};
 use crate::wire::{Acceptor, Inbound, Introduction, Reason, Verdict};
 
@@ -130,6 +131,11 @@ async fn open(context: &Context, stream: TcpStream) -> Result<Opened, Failure> {
     let verdict = judge(context, &stream, &ours, &theirs);
     if let Verdict::Refused { sentence, .. } = &verdict {
         warn!(peer = theirs.id.0, sentence, "link refused");
+    } else {
+        let (peer, api) = (theirs.peer.clone(), theirs.api.clone());
+        context
+            .addresses
+            .learn(theirs.id, MemberAddress { peer, api });
     }
     let inbound = acceptor
         .answer(&ours, &verdict, &mut answer)

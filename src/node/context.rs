@@ -2,13 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
+use super::addresses::Addresses;
 use super::outbox::Outbox;
 use super::settings::Settings;
 use crate::consensus::{Boot, Hello, Incarnation, LinkEvent, Membership, Node, NodeId, Rejection};
 use crate::consensus::{Position, Term};
+use crate::discovery::MemberAddress;
 use crate::state::View;
 use crate::storage::{FileDisk, ReceivedSnapshot};
 use crate::wire::{Introduction, Member, Packet};
@@ -50,6 +53,8 @@ pub(super) struct Context {
     pub(super) engine: RefCell<Option<(Membership, Node)>>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) addresses: Rc<Addresses>,
+    own: MemberAddress,
 }
 
 /// The sending side to one peer.
@@ -67,14 +72,15 @@ pub(super) struct Peer {
 impl Context {
     pub(super) fn new(
         settings: Settings,
+        own: MemberAddress,
+        addresses: Rc<Addresses>,
         incarnation: Incarnation,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let peers = settings
-            .peers()
-            .map(|(id, _)| (id, Peer::default()))
-            .collect();
+        let peers = settings.peers().map(|id| (id, Peer::default())).collect();
         Self {
+            own,
+            addresses,
             settings,
             incarnation,
             engine: RefCell::new(None),
@@ -85,14 +91,13 @@ impl Context {
 
     /// How this node introduces itself to the one that it believes to be `expects`.
     pub(super) fn introduction(&self, expects: NodeId) -> Introduction {
-        let own = &self.settings.members[&self.settings.id];
         let engine = self.engine.borrow();
         Introduction {
             id: self.settings.id,
             expects,
             incarnation: self.incarnation,
-            api: own.api.clone(),
-            peer: own.peer.clone(),
+            api: self.own.api.clone(),
+            peer: self.own.peer.clone(),
             member: engine
                 .as_ref()
                 .map(|(membership, node)| Member::new(membership.clone(), &node.hello())),

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::context::{Context, Event};
 use crate::consensus::{Hello, LinkEvent, NodeId};
+use crate::discovery::MemberAddress;
 use crate::tls::{Failure, Stream};
 use crate::wire::{Answer, Dialer, HandshakeError, Introduction, Reason, Verdict};
 
@@ -38,6 +39,8 @@ const DROPPED_MAX: u32 = 8;
 pub(super) enum DialError {
     #[error("the connection is refused")]
     Refused,
+    #[error("its address is not known yet")]
+    Unknown,
     #[error("cannot connect: {0}")]
     Unreachable(io::Error),
     #[error("the connection ended in the handshake: {0}")]
@@ -63,7 +66,10 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
     let Some(sending) = context.peers.get(&peer) else {
         return;
     };
+    let mut moves = context.addresses.changes();
     loop {
+        moves.mark_unchanged();
+        let at = context.addresses.of(peer);
         let dialed = dial(&context, peer).await;
         match dialed {
             Ok(Dialed::Up(stream, hello)) => {
@@ -71,7 +77,7 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
                 (wait, dropped) = (WAIT_MIN, 0);
                 sending.outbox.reset(true);
                 context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
-                let error = write_all(&context, peer, stream).await;
+                let error = write_all(&context, peer, at.as_ref(), stream).await;
                 sending.outbox.reset(false);
                 debug!(peer = peer.0, %error, "link ended");
                 context.tell(Event::Link(peer, LinkEvent::Ended)).await;
@@ -105,6 +111,7 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
         tokio::select! {
             () = sleep(wait) => {}
             () = sending.dial_now.notified() => {}
+            Ok(()) = moves.changed() => {}
         }
         dropped = 0;
         wait = (wait * 2).min(WAIT_MAX);
@@ -123,9 +130,12 @@ pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, Dial
                 | DialError::TurnedAway { .. }),
             ) => error.to_string(),
             // It is down or comes and goes, and may be as wrong as before when it is back.
-            Err(DialError::Refused | DialError::Unreachable(_) | DialError::Dropped(_)) => {
-                return dialed;
-            }
+            Err(
+                DialError::Refused
+                | DialError::Unknown
+                | DialError::Unreachable(_)
+                | DialError::Dropped(_),
+            ) => return dialed,
         };
         if !wrong.is_empty() && *sending.wrong.borrow() != wrong {
             warn!(peer = peer.0, sentence = wrong, "no link");
@@ -136,7 +146,9 @@ pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, Dial
 }
 
 async fn dial_quietly(context: &Context, peer: NodeId) -> Result<Dialed, DialError> {
-    let address = &context.settings.members[&peer].peer;
+    let Some(address) = context.addresses.of(peer).map(|address| address.peer) else {
+        return Err(DialError::Unknown);
+    };
     let connecting = timeout(CONNECT_TIMEOUT, connect(&address.host, address.port));
     let stream = match connecting.await {
         Ok(Ok(stream)) => stream,
@@ -234,8 +246,13 @@ pub(super) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -
     stream.flush().await
 }
 
-/// Writes what waits until the link ends.
-async fn write_all(context: &Context, peer: NodeId, stream: Stream) -> io::Error {
+/// Writes what waits until the link ends, or the peer is reached elsewhere than `at`.
+async fn write_all(
+    context: &Context,
+    peer: NodeId,
+    at: Option<&MemberAddress>,
+    stream: Stream,
+) -> io::Error {
     let Some(sending) = context.peers.get(&peer) else {
         return io::ErrorKind::NotFound.into();
     };
@@ -259,6 +276,8 @@ async fn write_all(context: &Context, peer: NodeId, stream: Stream) -> io::Error
     tokio::select! {
         error = ended => error,
         error = write => error,
+        // What is elsewhere now has ended here, whether or not TCP will ever say so.
+        () = context.addresses.moved(peer, at) => io::Error::other("the peer has another address"),
     }
 }
 

@@ -2,15 +2,17 @@
 //! peers; its store is real, its answers are as it is told.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::addresses::Addresses;
 use super::handle::{Attempt, Handle, Phase, Request, Shared};
 use crate::consensus::{Index, NodeId, Payload, Position, Refusal, Role, Status, Term};
-use crate::state::{Address, Outcome, Store};
+use crate::discovery::MemberAddress;
+use crate::state::{Outcome, Store};
+use crate::wire::Address;
 
 /// What the stand-in answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,17 +39,17 @@ impl FakeDriver {
     /// Node 1 of the members 1 to 3, which leads term 7, and a handle to it.
     pub(crate) fn start(store: Store, request_timeout: Duration) -> (Self, Handle) {
         let addresses = (1..=3).map(|id| {
-            let address = Address {
-                ip: "localhost".to_owned(),
-                port: 8000 + id,
+            let at = |port| Address {
+                host: "localhost".to_owned(),
+                port,
             };
-            (NodeId(id.into()), address)
+            let (peer, api) = (at(8100 + id), at(8000 + id));
+            (NodeId(id.into()), Some(MemberAddress { peer, api }))
         });
-        let addresses = addresses.collect::<BTreeMap<_, _>>();
         let shared = Rc::new(Shared {
             revision: watch::Sender::new(store.view().revision()),
             store: RefCell::new(store),
-            addresses: RefCell::new(addresses),
+            addresses: Rc::new(Addresses::new(addresses.collect(), true)),
             status: watch::Sender::new(Rc::new(leading())),
             phase: watch::Sender::new(Phase::Running),
             request_timeout,
@@ -77,10 +79,9 @@ impl FakeDriver {
 
     /// Calls a member's host something else.
     pub(crate) fn rename(&self, id: NodeId, host: &str) {
-        let mut addresses = self.shared.addresses.borrow_mut();
-        if let Some(address) = addresses.get_mut(&id) {
-            host.clone_into(&mut address.ip);
-        }
+        let mut address = self.shared.addresses.of(id).unwrap();
+        host.clone_into(&mut address.api.host);
+        self.shared.addresses.learn(id, address);
     }
 
     /// Changes the status, as a turn of the engine would.

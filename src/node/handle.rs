@@ -5,7 +5,7 @@
 //! here, until it succeeds or its time is up; one that may have been written never is (R20).
 
 use std::cell::{Ref, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::addresses::Addresses;
 use crate::consensus::{NodeId, Refusal, Status};
+use crate::discovery::MemberAddress;
 use crate::state::{Address, ClusterInfo, Command, Outcome, Revision, Store};
 
 /// How long a refused request waits before it is tried again, unless the leader changes first.
@@ -30,7 +32,7 @@ pub struct Handle {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) store: RefCell<Store>,
-    pub(super) addresses: RefCell<BTreeMap<NodeId, Address>>,
+    pub(super) addresses: Rc<Addresses>,
     pub(super) status: watch::Sender<Rc<Status>>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) revision: watch::Sender<Revision>,
@@ -173,19 +175,20 @@ impl Handle {
 
     /// The cluster-info document (S6) as of now.
     pub fn cluster_info(&self) -> ClusterInfo {
-        ClusterInfo::new(
-            &self.shared.status.borrow(),
-            &self.shared.addresses.borrow(),
-        )
+        let known = self.members().into_iter();
+        let known = known.filter_map(|(id, address)| Some((id, address?)));
+        ClusterInfo::new(&self.shared.status.borrow(), &known.collect())
     }
 
-    /// Every member, dead or alive, and where its API is reached.
-    pub fn members(&self) -> Vec<(NodeId, Address)> {
-        let addresses = self.shared.addresses.borrow();
-        let members = addresses.iter();
-        members
-            .map(|(id, address)| (*id, address.clone()))
-            .collect()
+    /// Every member, dead or alive, and where its API is reached, if that is known.
+    pub fn members(&self) -> Vec<(NodeId, Option<Address>)> {
+        self.shared.addresses.apis()
+    }
+
+    /// Takes in where a member is reached now. Nothing happens if it is no member, or if the node
+    /// was told that addresses do not change.
+    pub fn learn(&self, id: NodeId, address: MemberAddress) {
+        self.shared.addresses.learn(id, address);
     }
 
     /// Whether the node's loop turns: takes something in, and gets to its end, before `within` is

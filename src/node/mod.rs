@@ -9,12 +9,14 @@
 //! ```
 //!
 //! `run` puts a node together and takes it apart; `founding` is its first start; `driver` is the
-//! one loop; `dialer`, `acceptor` and `outbox` are its links; `snapshots` moves snapshots, and
+//! one loop; `dialer`, `acceptor` and `outbox` are its links, and `addresses` where they lead to;
+//! `snapshots` moves snapshots, and
 //! `aside` keeps what takes long off the thread;
 //! `waiting` are its clients; [`Handle`] is their way in. No rule of consensus lives here: the
 //! engine decides, this carries out.
 
 mod acceptor;
+mod addresses;
 mod aside;
 mod context;
 mod dialer;
@@ -34,4 +36,4 @@ mod waiting;
 pub use driver::Stopped;
 pub use handle::{Failure, Handle, Phase};
 pub use run::{NodeError, Running, start};
-pub use settings::{MemberAddress, Settings, SettingsError};
+pub use settings::{Settings, SettingsError};

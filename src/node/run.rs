@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::acceptor::accept;
+use super::addresses::Addresses;
 use super::context::{Context, EVENTS_MAX};
 use super::dialer::keep_linked;
 use super::driver::{Driver, Sources, Stopped};
@@ -23,7 +24,7 @@ use super::snapshots::Transfers;
 use crate::consensus::{
     ClusterId, Incarnation, Index, Mono, Node, NodeId, Position, Rejection, Role, Status, Term,
 };
-use crate::state::{Address, HistoryLimits, Revision, Store, View};
+use crate::state::{HistoryLimits, Revision, Store, View};
 use crate::storage::{DataDir, FileDisk, Journal, Opened, Snapshots, quarantine};
 
 /// Requests of clients that wait for the driver at most.
@@ -75,9 +76,15 @@ pub fn start(settings: Settings, listener: TcpListener) -> Result<Running, NodeE
     let directory = DataDir::open(disk, settings.id, Incarnation(random()?))?;
     let (requests, asked) = mpsc::channel(REQUESTS_MAX);
     let (events, happened) = mpsc::channel(EVENTS_MAX);
-    let shared = Rc::new(shared(&settings));
+    let members = settings.members.clone();
+    let addresses = Rc::new(Addresses::new(members, settings.addresses_change));
+    addresses.recall(&settings.data_dir);
+    let own = addresses.of(settings.id);
+    let own = own.ok_or(SettingsError::NotAMember(settings.id))?;
+    let shared = Rc::new(shared(&settings, Rc::clone(&addresses)));
     let incarnation = directory.identity().incarnation;
-    let context = Rc::new(Context::new(settings, incarnation, events));
+    let context = Context::new(settings, own, addresses, incarnation, events);
+    let context = Rc::new(context);
     let (stop, stopping) = watch::channel(false);
     let starting = Starting {
         context,
@@ -131,6 +138,7 @@ impl Starting {
         handle: Handle,
     ) -> Result<(), NodeError> {
         let accepting = Task(spawn_local(accept(Rc::clone(&self.context), listener)));
+        let keeping = Task(spawn_local(keep_addresses(Rc::clone(&self.context))));
         let identity = self.context.settings.tls.clone();
         let freshening =
             identity.map(|own| Task(spawn_local(async move { own.keep_fresh().await })));
@@ -192,7 +200,7 @@ impl Starting {
         };
         let stopping = Task(spawn_local(hand_over(self.stopping, handle)));
         let ended = driver.run(sources).await;
-        drop((accepting, freshening, dialing, stopping));
+        drop((accepting, keeping, freshening, dialing, stopping));
         if let Err(Stopped::TurnedAway(sentence)) = &ended {
             quarantine(&disk, sentence)?;
         }
@@ -217,6 +225,10 @@ async fn hand_over(mut stopping: watch::Receiver<bool>, handle: Handle) {
     drop(handle.requests.send(Request::End).await);
 }
 
+async fn keep_addresses(context: Rc<Context>) {
+    context.addresses.keep(&context.settings.data_dir).await;
+}
+
 /// A task that ends when this is dropped.
 struct Task<T>(JoinHandle<T>);
 
@@ -226,20 +238,11 @@ impl<T> Drop for Task<T> {
     }
 }
 
-fn shared(settings: &Settings) -> Shared {
-    let addresses = settings.members.iter().map(|(id, member)| {
-        (
-            *id,
-            Address {
-                ip: member.api.host.clone(),
-                port: member.api.port,
-            },
-        )
-    });
-    let others: BTreeSet<NodeId> = settings.peers().map(|(id, _)| id).collect();
+fn shared(settings: &Settings, addresses: Rc<Addresses>) -> Shared {
+    let others: BTreeSet<NodeId> = settings.peers().collect();
     Shared {
         store: RefCell::default(),
-        addresses: RefCell::new(addresses.collect()),
+        addresses,
         status: watch::Sender::new(Rc::new(unborn(settings.id))),
         phase: watch::Sender::new(Phase::Founding(others)),
         revision: watch::Sender::new(Revision::START),

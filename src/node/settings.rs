@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::consensus::{Config, ConfigError, NodeId};
+use crate::discovery::MemberAddress;
 use crate::storage::{JournalConfig, WalConfig};
 use crate::tls;
 use crate::wire::{self, limits::LimitError};
@@ -14,8 +15,12 @@ use crate::wire::{self, limits::LimitError};
 pub struct Settings {
     /// This node.
     pub id: NodeId,
-    /// Every node of the cluster, this one among them (S7: "all configured nodes").
-    pub members: BTreeMap<NodeId, MemberAddress>,
+    /// Every node of the cluster, this one among them (S7: "all configured nodes"), and where it is
+    /// reached; `None` until that is learned.
+    pub members: BTreeMap<NodeId, Option<MemberAddress>>,
+    /// Whether peers may be reached elsewhere later, as pods are: addresses are then learned by
+    /// [`Handle::learn`](super::Handle::learn) and from peers, and kept in the data directory.
+    pub addresses_change: bool,
     /// The directory that is this node's alone.
     pub data_dir: PathBuf,
     /// Timings and limits of the engine.
@@ -32,21 +37,15 @@ pub struct Settings {
     pub tls: Option<tls::Identity>,
 }
 
-/// Where one member is reached.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MemberAddress {
-    /// By the other nodes.
-    pub peer: wire::Address,
-    /// By clients; what the cluster-info document tells (S6).
-    pub api: wire::Address,
-}
-
 /// Settings that cannot work.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The node is not in its own list.
     #[error("node {0} is not in the list of members; add it, with its own addresses")]
     NotAMember(NodeId),
+    /// A peer whose address is neither given nor can be learned.
+    #[error("node {0} has no address, and addresses do not change; say where it is reached")]
+    NoAddress(NodeId),
     /// Ids start at 1.
     #[error("node ids start at 1; 0 is none")]
     ZeroId,
@@ -84,7 +83,11 @@ impl Settings {
     ) -> Self {
         Self {
             id,
-            members,
+            members: members
+                .into_iter()
+                .map(|(id, address)| (id, Some(address)))
+                .collect(),
+            addresses_change: false,
             data_dir: data_dir.into(),
             engine: Config::default(),
             wal: WalConfig::default(),
@@ -100,13 +103,18 @@ impl Settings {
         if self.members.contains_key(&NodeId(0)) {
             return Err(SettingsError::ZeroId);
         }
-        if !self.members.contains_key(&self.id) {
+        if self.members.get(&self.id).is_none_or(Option::is_none) {
             return Err(SettingsError::NotAMember(self.id));
+        }
+        let unknown = self.members.iter().find(|(_, address)| address.is_none());
+        if let Some((id, _)) = unknown.filter(|_| !self.addresses_change) {
+            return Err(SettingsError::NoAddress(*id));
         }
         let mut seen = BTreeSet::new();
         for address in self
             .members
             .values()
+            .flatten()
             .flat_map(|member| [&member.peer, &member.api])
         {
             if !seen.insert(address.to_string()) {
@@ -126,10 +134,7 @@ impl Settings {
     }
 
     /// The other members.
-    pub fn peers(&self) -> impl Iterator<Item = (NodeId, &MemberAddress)> {
-        self.members
-            .iter()
-            .filter(|(id, _)| **id != self.id)
-            .map(|(id, member)| (*id, member))
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.members.keys().copied().filter(|id| *id != self.id)
     }
 }

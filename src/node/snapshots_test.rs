@@ -7,9 +7,11 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, Index, Membership, Payload};
+use crate::discovery::MemberAddress;
+use crate::node::Settings;
+use crate::node::addresses::Addresses;
 use crate::node::context::Received;
 use crate::node::outbox::Outbox;
-use crate::node::{MemberAddress, Settings};
 use crate::state::{Command, Condition, Store};
 use crate::storage::{DataDir, WalConfig};
 use crate::wire::limits::CHUNK_BYTES_MAX;
@@ -49,7 +51,10 @@ impl Side {
             .unwrap();
         let snapshots = data.recover(WalConfig::default()).unwrap().snapshots;
         let (sender, events) = mpsc::channel(16);
-        let context = Rc::new(Context::new(settings, Incarnation(id.0), sender));
+        let addresses = Rc::new(Addresses::new(settings.members.clone(), false));
+        let own = addresses.of(id).unwrap();
+        let context = Context::new(settings, own, addresses, Incarnation(id.0), sender);
+        let context = Rc::new(context);
         for peer in context.peers.values() {
             peer.outbox.reset(true);
         }

@@ -11,7 +11,7 @@ use super::kv::collect;
 use super::query::Query;
 use super::reply::{Problem, Reply, bare, json};
 use crate::consensus::{NodeId, Role};
-use crate::state::{Address, Member};
+use crate::state::Member;
 
 /// The longest body of a transfer request, in bytes.
 const TRANSFER_BYTES_MAX: usize = 1 << 10;
@@ -69,12 +69,8 @@ pub(super) fn members(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
     Query::parse(uri.query(), &[])?;
     let status = api.handle.status();
     let members = api.handle.members().into_iter();
-    let documents = members.map(|(id, Address { ip, port })| MemberDocument {
-        member: Member {
-            id: id.0,
-            ip,
-            port: port.to_string(),
-        },
+    let documents = members.map(|(id, address)| MemberDocument {
+        member: Member::new(id, address.as_ref()),
         leader: status.leader == Some(id),
         alive: status.leader.map(|_| status.alive.contains(&id)),
     });

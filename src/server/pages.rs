@@ -58,7 +58,7 @@ fn is_known(handle: &Handle, host: &str) -> bool {
         || handle
             .members()
             .iter()
-            .any(|(_, address)| is_member(&address.ip))
+            .any(|(_, address)| address.as_ref().is_some_and(|at| is_member(&at.ip)))
 }
 
 fn authority(host: &HeaderValue) -> Option<Authority> {

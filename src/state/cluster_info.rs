@@ -74,7 +74,9 @@ impl ClusterInfo {
 }
 
 impl Member {
-    fn new(id: NodeId, address: Option<&Address>) -> Self {
+    /// The member with this id, at this address if it is known.
+    #[must_use]
+    pub fn new(id: NodeId, address: Option<&Address>) -> Self {
         Self {
             id: id.0,
             ip: address.map_or_else(String::new, |address| address.ip.clone()),

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use remember::consensus::NodeId;
-use remember::node::{Handle, MemberAddress, Running, Settings, start};
+use remember::discovery::MemberAddress;
+use remember::node::{Handle, Running, Settings, start};
 use remember::server::{Limits, Mutual, Plain, Server};
 use remember::wire::Address;
 use tokio::net::TcpListener;

@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["consensus"]),
     ("tls", &["consensus"]),
     ("crd", &[]),
-    ("discovery", &["consensus", "crd"]),
+    ("discovery", &["consensus", "wire", "crd"]),
     (
         "node",
         &[

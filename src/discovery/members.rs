@@ -1,16 +1,25 @@
-//! The list of members as it stands in a flag: `1=host:peerport/apihost:apiport,2=...`.
+//! Members and where each is reached; and a list of them as it stands in a flag or in a file:
+//! `1=host:peerport/apihost:apiport,2=...`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::consensus::NodeId;
-use crate::node::MemberAddress;
 use crate::wire::{Address, limits};
 
-/// Every node of the cluster and where it is reached.
+/// Where one member is reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Members(pub(super) BTreeMap<NodeId, MemberAddress>);
+pub struct MemberAddress {
+    /// By the other nodes.
+    pub peer: Address,
+    /// By clients; what the cluster-info document tells (S6).
+    pub api: Address,
+}
+
+/// Members by their ids, and where each is reached.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Members(pub BTreeMap<NodeId, MemberAddress>);
 
 impl FromStr for Members {
     type Err = String;
@@ -57,7 +66,8 @@ fn member(item: &str) -> Result<(NodeId, MemberAddress), String> {
         let most = limits::NODE_ID_MAX;
         format!("the id in \"{item}\" is not a number from 1 to {most}")
     })?;
-    let address = |text: &str| address(text).map_err(|error| format!("in \"{item}\", {error}"));
+    let address =
+        |text: &str| parse_address(text).map_err(|error| format!("in \"{item}\", {error}"));
     let member = MemberAddress {
         peer: address(peer)?,
         api: address(api)?,
@@ -66,7 +76,10 @@ fn member(item: &str) -> Result<(NodeId, MemberAddress), String> {
 }
 
 /// Reads `host:port` or `[::1]:port`.
-pub(super) fn address(text: &str) -> Result<Address, String> {
+///
+/// # Errors
+/// A sentence that says what is wrong with it.
+pub fn parse_address(text: &str) -> Result<Address, String> {
     let wrong = || format!("\"{text}\" is not like host:port or [::1]:port");
     let (host, port) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
     let bare = host
