@@ -11,7 +11,8 @@
 //!           consensus       who leads, what is agreed; told the time, returns what to do
 //! ```
 //!
-//! These four build with `--no-default-features`: no runtime, no Kubernetes, no clock.
+//! These four, and the operator's `route`, build with `--no-default-features`: no runtime, no
+//! Kubernetes, no clock.
 
 #[cfg(feature = "full")]
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod crd;
 pub mod discovery;
 #[cfg(feature = "full")]
 pub mod node;
+pub mod operator;
 #[cfg(feature = "full")]
 pub mod server;
 pub mod state;

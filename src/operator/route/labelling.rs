@@ -1,0 +1,345 @@
+//! The five steps by which a pod becomes the labelled leader of a term (R1).
+//!
+//! 1. Raise the fence of the cluster's record to the term; stop if it is higher.
+//! 2. List the pods, from the API server itself and no cache.
+//! 3. Read the fence again; stop if it has moved.
+//! 4. Write role and term on **every other pod**, labelled or not.
+//! 5. Only then write them on the leader's.
+//!
+//! Each write holds only if the pod is still as step 2 saw it: the same pod, role and term. Whatever
+//! conflicts starts the sequence over. So whoever acts for a lower term finds that the fence has
+//! moved, or that the pod which it wants to label was written by a higher one; in no version of the
+//! pods are there two leaders.
+
+use std::sync::Arc;
+
+use crate::consensus::Term;
+
+/// What the label of a pod says that its node is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PodRole {
+    /// Its node leads, and traffic is for it.
+    Leader,
+    /// Its node follows.
+    Follower,
+    /// Nobody has said yet: what a pod begins with.
+    Candidate,
+}
+
+impl PodRole {
+    /// The value of the label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+        }
+    }
+}
+
+/// A pod as a list from the API server shows it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PodSeen {
+    /// Its name, which a later pod may have again.
+    pub name: Arc<str>,
+    /// Its uid, which no other pod ever has.
+    pub uid: Arc<str>,
+    /// What its label says; `None` if somebody has removed or spoiled it.
+    pub role: Option<PodRole>,
+    /// The term in which it was written; `None` likewise.
+    pub term: Option<Term>,
+}
+
+impl PodSeen {
+    fn is(&self, role: PodRole, term: Term) -> bool {
+        (self.role, self.term) == (Some(role), Some(term))
+    }
+}
+
+/// What to ask of the API server next. A call that timed out may still be carried out later: tell
+/// [`Answer::Conflict`], for nothing is known.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Call {
+    /// Read the fence in the cluster's record.
+    ReadFence,
+    /// Set the fence to `to`, if it is still at `from`.
+    RaiseFence {
+        /// What was read.
+        from: Term,
+        /// The term that is to be labelled.
+        to: Term,
+    },
+    /// List all pods of the cluster, those that are ending among them.
+    ListPods,
+    /// Write role and term on a pod, if it is still as it was seen.
+    Mark {
+        /// The pod as it was seen.
+        seen: PodSeen,
+        /// What its label is to say.
+        role: PodRole,
+        /// The term that is written beside it.
+        term: Term,
+    },
+}
+
+/// What the API server said.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Answer {
+    /// The fence that was asked for.
+    Fence(Term),
+    /// The pods that were asked for.
+    Pods(Vec<PodSeen>),
+    /// It is written.
+    Written,
+    /// Something else was there than what was seen, or nobody knows.
+    Conflict,
+    /// The pod is not there any more.
+    Gone,
+    /// Someone refuses the write itself, such as an admission policy; trying again will not help.
+    Denied(String),
+}
+
+/// How a labelling ends.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum End {
+    /// The leader's pod has the label, and no other pod has.
+    Labelled,
+    /// A later term is being labelled, or was.
+    Overtaken(Term),
+    /// No other pod has the label, and the leader's pod is gone.
+    LeaderGone,
+    /// A pod must not be written to, so nothing was labelled (`TrafficRouted=False`).
+    Denied {
+        /// The pod.
+        pod: Arc<str>,
+        /// What the API server said.
+        why: String,
+    },
+}
+
+/// One attempt to label the leader of one term.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Labelling {
+    term: Term,
+    leader: Arc<str>,
+    step: Step,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Step {
+    ReadFence,
+    Raise {
+        from: Term,
+    },
+    List,
+    ReadFenceAgain {
+        pods: Vec<PodSeen>,
+    },
+    /// All others, from the last to the first, and then the leader.
+    Mark {
+        others: Vec<PodSeen>,
+        leader: PodSeen,
+    },
+    /// All others, and then nobody.
+    MarkOthers {
+        others: Vec<PodSeen>,
+    },
+    Ended(End),
+}
+
+impl Labelling {
+    /// Begins to label the pod with this uid as the leader of a term.
+    #[must_use]
+    pub fn begin(term: Term, leader: Arc<str>) -> Self {
+        Self {
+            term,
+            leader,
+            step: Step::ReadFence,
+        }
+    }
+
+    /// What to ask of the API server now.
+    ///
+    /// # Errors
+    /// [`End`] once there is nothing left to ask.
+    pub fn call(&self) -> Result<Call, End> {
+        let mark = |seen: &PodSeen, role| Call::Mark {
+            seen: seen.clone(),
+            role,
+            term: self.term,
+        };
+        match &self.step {
+            Step::ReadFence | Step::ReadFenceAgain { .. } => Ok(Call::ReadFence),
+            Step::Raise { from } => Ok(Call::RaiseFence {
+                from: *from,
+                to: self.term,
+            }),
+            Step::List => Ok(Call::ListPods),
+            Step::Mark { others, leader } => Ok(match others.last() {
+                Some(other) => mark(other, PodRole::Follower),
+                None => mark(leader, PodRole::Leader),
+            }),
+            Step::MarkOthers { others } => (others.last())
+                .map(|other| mark(other, PodRole::Follower))
+                .ok_or(End::LeaderGone),
+            Step::Ended(end) => Err(end.clone()),
+        }
+    }
+
+    /// Takes in what the API server said to [`Labelling::call`].
+    pub fn answered(&mut self, answer: Answer) {
+        let step = std::mem::replace(&mut self.step, Step::ReadFence);
+        self.step = match (step, answer) {
+            (ended @ Step::Ended(_), _) => ended,
+            (Step::Raise { .. }, Answer::Written) => Step::List,
+            (Step::List, Answer::Pods(pods)) => Step::ReadFenceAgain { pods },
+            (Step::ReadFenceAgain { pods }, Answer::Fence(fence)) if fence == self.term => {
+                self.others_first(pods)
+            }
+            (Step::ReadFence | Step::ReadFenceAgain { .. }, Answer::Fence(fence)) => {
+                self.below(fence)
+            }
+            (Step::Mark { others, leader }, answer) => self.marked(others, Some(leader), answer),
+            (Step::MarkOthers { others }, answer) => self.marked(others, None, answer),
+            // Whatever else is said, nothing is known: from the start.
+            _ => Step::ReadFence,
+        };
+    }
+
+    /// Step 1: where the fence is, it decides who goes on.
+    fn below(&self, fence: Term) -> Step {
+        match fence.cmp(&self.term) {
+            std::cmp::Ordering::Less => Step::Raise { from: fence },
+            std::cmp::Ordering::Equal => Step::List,
+            std::cmp::Ordering::Greater => Step::Ended(End::Overtaken(fence)),
+        }
+    }
+
+    /// Step 4 begins: who is to be written to, and who is already as it should be.
+    fn others_first(&self, pods: Vec<PodSeen>) -> Step {
+        // The fence is raised before any pod is written to, so this would be a later term's work
+        // that overtook our second look at the fence.
+        let latest = pods.iter().filter_map(|pod| pod.term).max();
+        if let Some(latest) = latest.filter(|latest| *latest > self.term) {
+            return Step::Ended(End::Overtaken(latest));
+        }
+        let is_leader = |pod: &PodSeen| pod.uid == self.leader;
+        let (leaders, mut others): (Vec<_>, Vec<_>) = pods.into_iter().partition(is_leader);
+        others.retain(|pod| !pod.is(PodRole::Follower, self.term));
+        self.left(others, leaders.into_iter().next())
+    }
+
+    /// Steps 4 and 5 go on: the last of `others`, or the leader if none is left, was written to.
+    fn marked(&self, mut others: Vec<PodSeen>, leader: Option<PodSeen>, answer: Answer) -> Step {
+        match answer {
+            // The leader would be the next to label, and is not there.
+            Answer::Gone if others.is_empty() => Step::Ended(End::LeaderGone),
+            Answer::Written if others.is_empty() => Step::Ended(End::Labelled),
+            Answer::Written | Answer::Gone => {
+                others.pop();
+                self.left(others, leader)
+            }
+            Answer::Denied(why) => Step::Ended(End::Denied {
+                pod: (others.last().or(leader.as_ref()))
+                    .map_or_else(Arc::default, |pod| Arc::clone(&pod.name)),
+                why,
+            }),
+            // Somebody else has written to it: nothing is known, from the start.
+            Answer::Conflict | Answer::Fence(_) | Answer::Pods(_) => Step::ReadFence,
+        }
+    }
+
+    /// What is left to be written to.
+    fn left(&self, others: Vec<PodSeen>, leader: Option<PodSeen>) -> Step {
+        match leader {
+            None if others.is_empty() => Step::Ended(End::LeaderGone),
+            None => Step::MarkOthers { others },
+            Some(leader) if others.is_empty() && leader.is(PodRole::Leader, self.term) => {
+                Step::Ended(End::Labelled)
+            }
+            Some(leader) => Step::Mark { others, leader },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, role: PodRole, term: u64) -> PodSeen {
+        PodSeen {
+            name: name.into(),
+            uid: format!("uid-of-{name}").into(),
+            role: Some(role),
+            term: Some(Term(term)),
+        }
+    }
+
+    /// Answers call after call, and tells who was written to, in order.
+    fn run(labelling: &mut Labelling, fence: u64, pods: &[PodSeen]) -> (Vec<String>, End) {
+        let mut written = Vec::new();
+        loop {
+            let answer = match labelling.call() {
+                Err(end) => return (written, end),
+                Ok(Call::ReadFence) if written.is_empty() => Answer::Fence(Term(fence)),
+                Ok(Call::ReadFence) => Answer::Fence(labelling.term),
+                Ok(Call::RaiseFence { .. }) => {
+                    written.push("fence".to_owned());
+                    Answer::Written
+                }
+                Ok(Call::ListPods) => Answer::Pods(pods.to_vec()),
+                Ok(Call::Mark { seen, role, .. }) => {
+                    written.push(format!("{} {}", seen.name, role.name()));
+                    Answer::Written
+                }
+            };
+            labelling.answered(answer);
+        }
+    }
+
+    #[test]
+    fn the_leader_is_written_last_and_all_others_before() {
+        let pods = [
+            pod("a", PodRole::Leader, 6),
+            pod("b", PodRole::Candidate, 0),
+            pod("c", PodRole::Follower, 6),
+        ];
+        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
+        let (written, end) = run(&mut labelling, 6, &pods);
+        assert_eq!(written, ["fence", "c follower", "a follower", "b leader"]);
+        assert_eq!(end, End::Labelled);
+    }
+
+    #[test]
+    fn a_higher_fence_stops_it_before_anything_is_written() {
+        let mut labelling = Labelling::begin(Term(7), "uid-of-a".into());
+        let (written, end) = run(&mut labelling, 8, &[pod("a", PodRole::Candidate, 0)]);
+        assert!(written.is_empty(), "{written:?}");
+        assert_eq!(end, End::Overtaken(Term(8)));
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_not_written_again() {
+        let pods = [pod("a", PodRole::Leader, 7), pod("b", PodRole::Follower, 7)];
+        let mut labelling = Labelling::begin(Term(7), "uid-of-a".into());
+        let (written, end) = run(&mut labelling, 7, &pods);
+        assert!(written.is_empty(), "{written:?}");
+        assert_eq!(end, End::Labelled);
+    }
+
+    #[test]
+    fn who_may_not_be_stripped_keeps_everybody_from_the_label() {
+        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
+        labelling.answered(Answer::Fence(Term(7)));
+        let pods = vec![pod("a", PodRole::Leader, 6), pod("b", PodRole::Follower, 6)];
+        labelling.answered(Answer::Pods(pods));
+        labelling.answered(Answer::Fence(Term(7)));
+        labelling.answered(Answer::Denied("a policy".to_owned()));
+        let denied = End::Denied {
+            pod: "a".into(),
+            why: "a policy".to_owned(),
+        };
+        assert_eq!(labelling.call(), Err(denied));
+    }
+}

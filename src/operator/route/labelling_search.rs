@@ -1,0 +1,220 @@
+//! Every interleaving of several operators on one cluster, tried on the very [`Labelling`] (R1).
+//!
+//! The world is an API server with a fence and pods; operators that each label another term; pods
+//! that end and come back under their name as others; one that comes late; a leader's label that is
+//! stripped because its node says that it does not lead (R2); and writes that an operator has given
+//! up and that are carried out nevertheless, at any later time. After every step of anybody: at most
+//! one pod has the leader's label, and no term goes back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Answer, Call, Labelling, PodRole, PodSeen};
+use crate::consensus::Term;
+
+/// Where the world is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct World {
+    fence: Term,
+    pods: Vec<PodSeen>,
+    operators: Vec<Labelling>,
+    /// A write that its operator has given up.
+    astray: Option<Call>,
+    /// How often something may still happen.
+    left: Left,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Left {
+    recreations: u8,
+    arrivals: u8,
+    strips: u8,
+    timeouts: u8,
+}
+
+fn new_pod(name: &str, life: u8) -> PodSeen {
+    PodSeen {
+        name: name.into(),
+        uid: format!("{name}/{life}").into(),
+        role: Some(PodRole::Candidate),
+        term: Some(Term(0)),
+    }
+}
+
+impl World {
+    /// The first lives of pods `a` and `b`, and one operator for each claim of (term, pod's uid).
+    fn new(claims: &[(u64, &str)], left: Left) -> Self {
+        let operators = claims.iter();
+        Self {
+            fence: Term(0),
+            pods: vec![new_pod("a", 0), new_pod("b", 0)],
+            operators: operators
+                .map(|(term, uid)| Labelling::begin(Term(*term), Arc::from(*uid)))
+                .collect(),
+            astray: None,
+            left,
+        }
+    }
+
+    /// The API server carries out one call.
+    fn serve(&mut self, call: &Call) -> Answer {
+        match call {
+            Call::ReadFence => Answer::Fence(self.fence),
+            Call::RaiseFence { from, to } if *from == self.fence => {
+                self.fence = *to;
+                Answer::Written
+            }
+            Call::RaiseFence { .. } => Answer::Conflict,
+            Call::ListPods => Answer::Pods(self.pods.clone()),
+            Call::Mark { seen, role, term } => {
+                let Some(pod) = self.pods.iter_mut().find(|pod| pod.name == seen.name) else {
+                    return Answer::Gone;
+                };
+                if pod != seen {
+                    return Answer::Conflict;
+                }
+                (pod.role, pod.term) = (Some(*role), Some(*term));
+                Answer::Written
+            }
+        }
+    }
+
+    /// All worlds that this one may become in one step.
+    fn next(&self) -> Vec<Self> {
+        let mut worlds = Vec::new();
+        for (at, operator) in self.operators.iter().enumerate() {
+            let Ok(call) = operator.call() else { continue };
+            let mut answered = self.clone();
+            let answer = answered.serve(&call);
+            answered.operators[at].answered(answer);
+            worlds.push(answered);
+            if self.left.timeouts > 0 && self.astray.is_none() {
+                let mut given_up = self.clone();
+                given_up.left.timeouts -= 1;
+                given_up.operators[at].answered(Answer::Conflict);
+                given_up.astray = Some(call);
+                worlds.push(given_up);
+            }
+        }
+        if let Some(call) = &self.astray {
+            let mut late = self.clone();
+            late.astray = None;
+            late.serve(call);
+            worlds.push(late);
+        }
+        worlds.extend(self.with_pods_changed());
+        worlds
+    }
+
+    fn with_pods_changed(&self) -> Vec<Self> {
+        let mut worlds = Vec::new();
+        for (at, pod) in self.pods.iter().enumerate() {
+            if self.left.recreations > 0 {
+                let mut world = self.clone();
+                world.left.recreations -= 1;
+                world.pods[at] = new_pod(&pod.name, 1 + self.left.recreations);
+                worlds.push(world);
+            }
+            if self.left.strips > 0 && pod.role == Some(PodRole::Leader) {
+                let mut world = self.clone();
+                world.left.strips -= 1;
+                world.pods[at].role = Some(PodRole::Follower);
+                worlds.push(world);
+            }
+        }
+        if self.left.arrivals > 0 {
+            let mut world = self.clone();
+            world.left.arrivals -= 1;
+            world.pods.push(new_pod("c", 0));
+            worlds.push(world);
+        }
+        worlds
+    }
+
+    /// What must hold here, coming from another world.
+    fn demand_sound(&self, before: &Self) {
+        let leads = |pod: &&PodSeen| pod.role == Some(PodRole::Leader);
+        let leaders = self.pods.iter().filter(leads).count();
+        assert!(leaders <= 1, "two leaders:\n{before:#?}\nbecame\n{self:#?}");
+        assert!(self.fence >= before.fence, "the fence went back: {self:#?}");
+        for pod in &self.pods {
+            let earlier = before.pods.iter().find(|earlier| earlier.uid == pod.uid);
+            assert!(
+                earlier.is_none_or(|earlier| earlier.term <= pod.term),
+                "a term went back:\n{before:#?}\nbecame\n{self:#?}"
+            );
+        }
+    }
+}
+
+/// Goes to every world that can be reached, and returns how many there are and in how many of them
+/// each operator was done and a leader labelled.
+fn search(start: World) -> (usize, usize) {
+    let mut seen = HashSet::from([start.clone()]);
+    let mut open = vec![start];
+    let mut ended = 0;
+    while let Some(world) = open.pop() {
+        let is_labelled = world
+            .pods
+            .iter()
+            .any(|pod| pod.role == Some(PodRole::Leader));
+        if is_labelled
+            && world
+                .operators
+                .iter()
+                .all(|operator| operator.call().is_err())
+        {
+            ended += 1;
+        }
+        for next in world.next() {
+            next.demand_sound(&world);
+            if seen.insert(next.clone()) {
+                open.push(next);
+            }
+        }
+    }
+    (seen.len(), ended)
+}
+
+/// Searches from a world with these operators, and demands that it was a search.
+fn search_among(claims: &[(u64, &str)], left: Left) {
+    let (worlds, ended) = search(World::new(claims, left));
+    println!("{worlds} worlds, in {ended} of them all operators are done and one pod leads");
+    assert!(
+        worlds > 10_000 && ended > 10,
+        "{worlds} worlds and {ended} ends are no search"
+    );
+}
+
+#[test]
+fn two_operators_in_a_world_of_every_fault_never_show_two_leaders() {
+    let left = Left {
+        recreations: 2,
+        arrivals: 1,
+        strips: 1,
+        timeouts: 2,
+    };
+    search_among(&[(6, "a/0"), (7, "b/0")], left);
+}
+
+#[test]
+fn three_operators_never_show_two_leaders() {
+    let left = Left {
+        recreations: 1,
+        arrivals: 1,
+        strips: 1,
+        timeouts: 0,
+    };
+    search_among(&[(6, "a/0"), (7, "b/0"), (8, "a/0")], left);
+}
+
+#[test]
+fn two_operators_for_one_term_do_not_hinder_each_other_for_ever() {
+    let left = Left {
+        recreations: 1,
+        arrivals: 1,
+        strips: 1,
+        timeouts: 1,
+    };
+    search_among(&[(6, "a/0"), (6, "a/0")], left);
+}
