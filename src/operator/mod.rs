@@ -3,7 +3,7 @@
 //! It elects nobody and never asks a node of this process: it hears over HTTP what nodes say of
 //! themselves, and writes labels ([`route`]). Any number of operators may run at once.
 //!
-//! `route` decides and calls nobody, so it builds with the pure layers, and bugs are planted in it as
-//! in them (`tests/mutants`).
+//! `route` decides and calls nobody, so it builds with the pure layers, and bugs are planted in it
+//! as in them (`tests/mutants`).
 
 pub mod route;

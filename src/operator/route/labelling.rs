@@ -6,10 +6,10 @@
 //! 4. Write role and term on **every other pod**, labelled or not.
 //! 5. Only then write them on the leader's.
 //!
-//! Each write holds only if the pod is still as step 2 saw it: the same pod, role and term. Whatever
-//! conflicts starts the sequence over. So whoever acts for a lower term finds that the fence has
-//! moved, or that the pod which it wants to label was written by a higher one; in no version of the
-//! pods are there two leaders.
+//! Each write holds only if the pod is still as step 2 saw it: the same pod, role and term.
+//! Whatever conflicts starts the sequence over. So whoever acts for a lower term finds that the
+//! fence has moved, or that the pod which it wants to label was written by a higher one; in no
+//! version of the pods are there two leaders.
 
 use std::sync::Arc;
 
@@ -218,8 +218,8 @@ impl Labelling {
 
     /// Step 4 begins: who is to be written to, and who is already as it should be.
     fn others_first(&self, pods: Vec<PodSeen>) -> Step {
-        // The fence is raised before any pod is written to, so this would be a later term's work
-        // that overtook our second look at the fence.
+        // Whoever writes to pods has raised the fence before. A later term here, below which the
+        // fence is, means that the record was lost: no term on a pod goes back all the same.
         let latest = pods.iter().filter_map(|pod| pod.term).max();
         if let Some(latest) = latest.filter(|latest| *latest > self.term) {
             return Step::Ended(End::Overtaken(latest));

@@ -3,8 +3,8 @@
 //! The world is an API server with a fence and pods; operators that each label another term; pods
 //! that end and come back under their name as others; one that comes late; a leader's label that is
 //! stripped because its node says that it does not lead (R2); and writes that an operator has given
-//! up and that are carried out nevertheless, at any later time. After every step of anybody: at most
-//! one pod has the leader's label, and no term goes back.
+//! up and that are carried out nevertheless, at any later time. After every step of anybody: at
+//! most one pod has the leader's label, and no term goes back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -192,7 +192,7 @@ fn two_operators_in_a_world_of_every_fault_never_show_two_leaders() {
         recreations: 2,
         arrivals: 1,
         strips: 1,
-        timeouts: 2,
+        timeouts: 1,
     };
     search_among(&[(6, "a/0"), (7, "b/0")], left);
 }
@@ -206,6 +206,17 @@ fn three_operators_never_show_two_leaders() {
         timeouts: 0,
     };
     search_among(&[(6, "a/0"), (7, "b/0"), (8, "a/0")], left);
+}
+
+#[test]
+fn a_leader_whose_pod_comes_late_is_never_the_second() {
+    let left = Left {
+        recreations: 1,
+        arrivals: 1,
+        strips: 1,
+        timeouts: 1,
+    };
+    search_among(&[(6, "c/0"), (7, "b/0")], left);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Which claim to leadership to believe (R2).
 //!
 //! A node claims to lead once its own no-op is committed. That alone proves nothing to an operator:
-//! one node with a fault may say "leader, term 2^60" and would poison the fence for ever. So a claim
-//! counts when a majority of the voters say that they follow it, in its very term, and then the
-//! label goes to the very pod that made it.
+//! one node with a fault may say "leader, term 2^60" and would poison the fence for ever. So a
+//! claim counts when a majority of the voters say that they follow it, in its very term, and then
+//! the label goes to the very pod that made it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
