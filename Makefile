@@ -9,11 +9,21 @@ CARGO := cargo
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # The stages of `make test`, in order: the cheap ones first.
-STAGES := fmt lint layers unit sim faults mutants doc
+STAGES := fmt lint layers unit sim faults mutants doc cluster
 
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
 NEEDS := cc:build-essential make:build-essential git:git \
-    unshare:util-linux nsenter:util-linux mount:mount ip:iproute2 iptables:iptables
+    unshare:util-linux nsenter:util-linux setpriv:util-linux mount:mount ip:iproute2 \
+    iptables:iptables conntrack:conntrack socat:socat openssl:openssl runc:runc \
+    /usr/lib/cni/bridge:containernetworking-plugins
+
+# What a Kubernetes of our own is made of: directories in tools/go.
+KUBERNETES := etcd kubernetes containerd
+
+# The container image, and the target for which its program is linked with everything in it.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+IMAGE := target/image/remember.tar
+STATIC := $(shell uname -m)-unknown-linux-gnu
 
 # Crates that no pure layer may pull in. The full build must have each of IMPURE, so that a crate
 # that is renamed cannot turn the proof into one that always passes.
@@ -31,12 +41,13 @@ SEEDS_OF_UNIT := 20
 INPUTS ?= 10000000
 SEED ?= 1
 
-.PHONY: help test $(STAGES) machine deps sim soak fuzz tidy deny bench bench-deps bench-load clean
+.PHONY: help test $(STAGES) machine deps sim soak fuzz tidy deny bench bench-deps bench-load clean \
+    image cluster-deps cluster-up cluster-down
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) \
-	    | while IFS=$$'\t' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+	    | while IFS=$$'\t' read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'make test runs these stages in order: $(STAGES).'
 
@@ -76,6 +87,13 @@ machine: ## Lists what this machine lacks; as root on Debian, installs it.
 	@for part in fmt clippy; do $(CARGO) $$part --version >/dev/null 2>&1 || { \
 	    echo "missing: cargo $$part; run 'rustup component add rustfmt clippy'" >&2; exit 1; \
 	}; done
+	@go=$$(command -v go || echo /usr/local/go/bin/go); \
+	found=$$($$go env GOVERSION 2>/dev/null || true); \
+	[[ "$$found" =~ ^go1\.(2[6-9]|[3-9][0-9]) ]] || { \
+	    echo "missing: Go 1.26 or newer (found: $${found:-none}), which builds the Kubernetes that" \
+	        "the tests run on; install it from your distribution or from go.dev" >&2; \
+	    exit 1; \
+	}
 
 deps: ## Installs the Debian packages that the tests need (as root).
 	apt-get update -qq
@@ -87,7 +105,7 @@ fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
 
 lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test faults -- -D warnings
+	$(CARGO) clippy --locked --test faults --test cluster -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
@@ -122,6 +140,22 @@ faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in names
 
 mutants: ## Plants bugs into a copy of the sources, and demands that each is caught.
 	$(CARGO) test --locked --test mutants
+
+cluster: image cluster-deps ## Stories on a real Kubernetes that this starts and ends; as root.
+	$(CARGO) test --locked --test cluster
+
+image: ## The container image, an archive for ctr, podman, kind and docker: target/image/.
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --release --target $(STATIC)
+	tools/image remember:$(VERSION) target/$(STATIC)/release/remember $(IMAGE)
+
+cluster-deps: ## Builds Kubernetes from pinned Go modules, into the cache: 8 minutes the first time.
+	tools/go/build $(KUBERNETES)
+
+cluster-up: machine cluster-deps ## A Kubernetes of three nodes here, without Docker; as root.
+	tools/cluster/up
+
+cluster-down: ## Ends it and removes all of it but the cached programs.
+	tools/cluster/down
 
 soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes.
 	REMEMBER_FROM=$(FROM) REMEMBER_SEEDS=$(SEEDS) \

@@ -1,0 +1,181 @@
+//! The custom resource on a real API server: its rules are written in CEL, which only an API server
+//! reads as users' API servers do.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, root, wait_for};
+use crate::workload::make_namespace;
+
+const NAMESPACE: &str = "refusals";
+
+/// Good specs are taken and completed; bad ones are refused with a sentence that says why.
+pub(crate) fn bad_specs_are_refused_with_a_sentence(cluster: &Cluster) {
+    install_definition(cluster);
+    make_namespace(cluster, NAMESPACE);
+    let bad = bad_specs();
+    assert!(bad.len() >= 20, "{} bad specs", bad.len());
+    demand_refusals(cluster, "bad", bad);
+    cluster.apply(&good("good"));
+    let made = cluster.ask(&["-n", NAMESPACE, "get", "remembercluster", "good"]);
+    assert_eq!(
+        made["spec"]["election"],
+        json!({"heartbeatMs": 50, "timeoutMs": 300})
+    );
+    assert_eq!(made["spec"]["storage"]["whenDeleted"], "Retain");
+    // What nobody declared is kept as it was written.
+    let container = &made["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/");
+    demand_refusals(cluster, "good", bad_changes());
+    let scale = [
+        "-n",
+        NAMESPACE,
+        "scale",
+        "remembercluster/good",
+        "--replicas=5",
+    ];
+    let scaled = cluster.kubectl_output(&scale);
+    let complaint = String::from_utf8_lossy(&scaled.stderr).into_owned();
+    assert!(
+        complaint.contains("spec.replicas cannot be changed yet"),
+        "{complaint}"
+    );
+    let table = cluster.kubectl(&["-n", NAMESPACE, "get", "rememberclusters"]);
+    let head: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["NAME", "LEADER", "TERM", "MEMBERS", "READY", "AGE"]);
+    let explained = cluster.kubectl(&["explain", "remembercluster.spec.election.timeoutMs"]);
+    assert!(
+        explained.contains("How long a follower hears nothing"),
+        "{explained}"
+    );
+    cluster.kubectl(&["delete", "namespace", NAMESPACE]);
+}
+
+/// Each change of a good resource is refused with its sentence.
+fn demand_refusals(cluster: &Cluster, name: &str, wrong: Vec<Wrong>) {
+    let said: Vec<_> = (wrong.into_iter())
+        .filter_map(|(field, value, sentence)| {
+            let mut resource = good(name);
+            set(&mut resource, field, value);
+            let said = cluster.refusal(&resource);
+            let is_said = said.contains(sentence);
+            (!is_said).then(|| format!("{resource}\n  was told: {said}\n  and not: {sentence}"))
+        })
+        .collect();
+    assert!(said.is_empty(), "{}", said.join("\n"));
+}
+
+/// As a user would, by a plain `kubectl apply`, which carries no more than 262,144 bytes (R6).
+fn install_definition(cluster: &Cluster) {
+    let definition = root().join("crds");
+    cluster.kubectl(&["apply", "-f", definition.to_str().unwrap()]);
+    wait_for("the definition", || {
+        let kinds = cluster.kubectl_output(&["get", "rememberclusters", "-A"]);
+        kinds.status.success().then_some(())
+    });
+}
+
+fn good(name: &str) -> Value {
+    json!({
+        "apiVersion": "remember.krest.io/v1alpha1", "kind": "RememberCluster",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "replicas": 3,
+            "storage": {"size": "1Gi"},
+            "service": {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+            "template": {
+                "metadata": {"labels": {"app": "store"}},
+                "spec": {"containers": [{
+                    "name": "app",
+                    "image": "app:1",
+                    "ports": [{"containerPort": 8080}],
+                    "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
+                }]},
+            },
+        },
+    })
+}
+
+/// A field of a good resource, the value that makes it bad (null removes the field), and the
+/// sentence that the resource is then refused with.
+type Wrong = (&'static str, Value, &'static str);
+
+#[rustfmt::skip]
+fn bad_specs() -> Vec<Wrong> {
+    let port = |name: &str, port: u16| json!({"name": name, "port": port});
+    vec![
+        ("/spec/replicas", json!(0), "should be greater than or equal to 1"),
+        ("/spec/replicas", json!(10), "should be less than or equal to 9"),
+        ("/spec/replicas", json!("three"), "must be of type integer"),
+        ("/spec/replicas", Value::Null, "spec.replicas: Required value"),
+        ("/spec/storage", Value::Null, "spec.storage: Required value"),
+        ("/spec/template", Value::Null, "spec.template: Required value"),
+        ("/spec/replica", json!(3), "unknown field \"spec.replica\""),
+        ("/metadata/name", json!("a".repeat(53)), "at most 52 letters"),
+        ("/metadata/name", json!("1st"), "must begin with a small letter"),
+        ("/metadata/name", json!("a.b"), "must begin with a small letter"),
+        ("/spec/election", json!({"heartbeatMs": 100, "timeoutMs": 299}),
+            "at least three times heartbeatMs"),
+        ("/spec/election", json!({"heartbeatMs": 1}), "should be greater than or equal to 10"),
+        ("/spec/storage/whenDeleted", json!("Keep"), "Unsupported value: \"Keep\""),
+        ("/spec/service/ports", json!([port("a", 1), port("a", 2)]),
+            "names of spec.service.ports must differ"),
+        ("/spec/service/ports", json!([port("a", 1), port("b", 1)]),
+            "numbers of spec.service.ports must differ"),
+        ("/spec/template/metadata/labels", json!({"remember.krest.io/role": "leader"}),
+            "labels must have nothing that begins with 'remember.krest.io/'"),
+        ("/spec/template/metadata/annotations", json!({"remember.krest.io/term": "7"}),
+            "annotations must have nothing that begins with 'remember.krest.io/'"),
+        ("/spec/template/spec/hostNetwork", json!(true), "hostNetwork must not be true"),
+        ("/spec/template/spec/containers/0/ports", json!([{"containerPort": 7401}]),
+            "on which the sidecar of each pod listens"),
+        ("/spec/template/spec/initContainers",
+            json!([{"name": "i", "image": "i", "ports": [{"containerPort": 7400}]}]),
+            "on which the sidecar of each pod listens"),
+        ("/spec/template/spec/containers/0/name", json!("remember"), "may be called 'remember'"),
+        ("/spec/template/spec/volumes", json!([{"name": "remember-data", "emptyDir": {}}]),
+            "begins with 'remember-'"),
+        ("/spec/template/spec/restartPolicy", json!("Never"), "restartPolicy must be Always"),
+        ("/spec/template/spec/terminationGracePeriodSeconds", json!(0),
+            "terminationGracePeriodSeconds must be at least 5"),
+        ("/spec/template/spec/containers", json!([]), "should have at least 1 items"),
+        ("/spec/template/spec/containers/0/ports", json!([{"containerPort": 65536}]),
+            "should be less than or equal to 65535"),
+    ]
+}
+
+fn bad_changes() -> Vec<Wrong> {
+    let fixed = "spec.storage.size and storageClassName cannot be changed";
+    vec![
+        (
+            "/spec/replicas",
+            json!(5),
+            "spec.replicas cannot be changed yet",
+        ),
+        ("/spec/storage/size", json!("2Gi"), fixed),
+        ("/spec/storage/storageClassName", json!("other"), fixed),
+    ]
+}
+
+/// Sets or removes one field of an object that is there.
+fn set(resource: &mut Value, field: &str, value: Value) {
+    let (parent, name) = field.rsplit_once('/').unwrap();
+    let parent = resource.pointer_mut(parent).unwrap();
+    let parent = parent.as_object_mut().unwrap();
+    if value.is_null() {
+        parent.remove(name);
+    } else {
+        parent.insert(name.to_owned(), value);
+    }
+}
+
+impl Cluster {
+    /// What the API server says to a resource that it must refuse.
+    fn refusal(&self, resource: &Value) -> String {
+        let file = self.directory().join("refused.json");
+        std::fs::write(&file, resource.to_string()).unwrap();
+        let apply = ["apply", "-f", file.to_str().unwrap()];
+        let output = self.kubectl_output(&apply);
+        assert!(!output.status.success(), "it was taken: {resource}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}

@@ -1,0 +1,69 @@
+//! Remember on a real Kubernetes: three nodes with kubelet, containerd and kube-proxy, which
+//! `tools/cluster` starts on this machine in namespaces of their own. As root.
+//!
+//! ```text
+//!   make cluster                           all stories, in order, on one cluster
+//!   REMEMBER_STORY=image make cluster      those with that in their name
+//! ```
+//!
+//! A cluster that cannot start is a failure, never a reason to skip. When this process ends,
+//! however it ends, its clusters end with it; the logs of a run that failed are kept.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program that tests: it says what it found, and stops at the first violation"
+)]
+
+mod cluster;
+mod custom_resource;
+mod discovery;
+mod leftovers;
+mod processes;
+mod stories;
+mod workload;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use cluster::Cluster;
+
+fn main() -> ExitCode {
+    let wanted = std::env::var("REMEMBER_STORY").unwrap_or_default();
+    let chosen: Vec<_> = (stories::STORIES.iter())
+        .filter(|(name, _)| name.contains(&wanted))
+        .collect();
+    if chosen.is_empty() {
+        println!("no story has '{wanted}' in its name");
+        return ExitCode::FAILURE;
+    }
+    let cluster = Cluster::named("test", 26443, 3);
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        cluster.up(Some(std::process::id()));
+        for (name, story) in chosen {
+            let begun = Instant::now();
+            story(&cluster);
+            println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
+        }
+    }));
+    if ended.is_err() {
+        println!(
+            "the logs of the cluster are in {}",
+            cluster.down_keeping_logs()
+        );
+        return ExitCode::FAILURE;
+    }
+    cluster.down();
+    let left = leftovers::of(&cluster);
+    if !left.is_empty() {
+        println!(
+            "the cluster has ended, but this is left of it:\n{}",
+            left.join("\n")
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,156 @@
+//! What is tried on the cluster, in this order.
+
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::cluster::{Cluster, demand, root, wait_for};
+use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
+use crate::{custom_resource, discovery, leftovers};
+
+/// A story on a cluster that stands; it panics where the cluster does not do what it must.
+type Story = fn(&Cluster);
+
+/// All stories, by name.
+pub(crate) const STORIES: &[(&str, Story)] = &[
+    ("up_twice_is_up_once", up_twice_is_up_once),
+    ("all_nodes_are_ready", all_nodes_are_ready),
+    ("the_image_runs_unprivileged", the_image_runs_unprivileged),
+    (
+        "bad_specs_are_refused_with_a_sentence",
+        custom_resource::bad_specs_are_refused_with_a_sentence,
+    ),
+    ("pods_find_each_other", discovery::pods_find_each_other),
+    (
+        "a_node_without_power_comes_back",
+        a_node_without_power_comes_back,
+    ),
+    ("nothing_outlives_its_owner", nothing_outlives_its_owner),
+    (
+        "down_cleans_up_after_a_dead_keeper",
+        down_cleans_up_after_a_dead_keeper,
+    ),
+];
+
+fn up_twice_is_up_once(cluster: &Cluster) {
+    let uid = |cluster: &Cluster| {
+        cluster.ask(&["get", "namespace", "kube-system"])["metadata"]["uid"].clone()
+    };
+    let before = uid(cluster);
+    cluster.up(None);
+    assert_eq!(
+        uid(cluster),
+        before,
+        "the second `up` started another cluster"
+    );
+}
+
+fn all_nodes_are_ready(cluster: &Cluster) {
+    let nodes = cluster.ask(&["get", "nodes"]);
+    let nodes = nodes["items"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3);
+    for node in nodes {
+        assert!(is_ready(node), "{node}");
+        assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.37.2");
+    }
+}
+
+fn the_image_runs_unprivileged(cluster: &Cluster) {
+    demand(
+        cluster
+            .tool("load")
+            .arg(root().join("target/image/remember.tar")),
+    );
+    make_namespace(cluster, "restricted");
+    cluster.apply(&json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "version", "namespace": "restricted"},
+        "spec": {
+            "restartPolicy": "Never",
+            "securityContext": unprivileged_pod(),
+            "containers": [{
+                "name": "remember",
+                "image": image(),
+                "imagePullPolicy": "Never",
+                "args": ["version"],
+                "securityContext": unprivileged(),
+            }],
+        },
+    }));
+    wait_for("the pod to succeed", || {
+        let pod = cluster.ask(&["-n", "restricted", "get", "pod", "version"]);
+        assert_ne!(pod["status"]["phase"], "Failed", "{pod}");
+        (pod["status"]["phase"] == "Succeeded").then_some(())
+    });
+    let said = cluster.kubectl(&["-n", "restricted", "logs", "version"]);
+    assert!(said.contains(env!("CARGO_PKG_VERSION")), "it said {said}");
+    cluster.kubectl(&["delete", "namespace", "restricted", "--wait=false"]);
+}
+
+fn a_node_without_power_comes_back(cluster: &Cluster) {
+    demand(cluster.tool("component").args(["stop", "n3"]));
+    let left = demand(
+        cluster
+            .tool("enter")
+            .args(["control", "sh", "-c", "cat /proc/*/cmdline"]),
+    );
+    assert!(left.contains("hostname-override=n2"), "node 2 runs on");
+    assert!(
+        !left.contains("hostname-override=n3"),
+        "a kubelet without power"
+    );
+    wait_for("node 3 to be missed", || {
+        (!is_ready(&cluster.ask(&["get", "node", "n3"]))).then_some(())
+    });
+    demand(cluster.tool("component").args(["start", "n3"]));
+    wait_for("node 3 to come back", || {
+        is_ready(&cluster.ask(&["get", "node", "n3"])).then_some(())
+    });
+}
+
+/// Whoever runs the tests may be killed: what they started ends with them.
+fn nothing_outlives_its_owner(_: &Cluster) {
+    let other = Cluster::named("owned", 26444, 1);
+    let mut owner = Command::new("sleep").arg("600").spawn().unwrap();
+    other.up(Some(owner.id()));
+    assert!(
+        !leftovers::of(&other).is_empty(),
+        "what is looked for is there to be seen"
+    );
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    // Its files stay, for whoever wants to know why; everything else must go.
+    wait_for("the cluster to end", || {
+        let left = leftovers::of(&other);
+        left.iter()
+            .all(|line| line.starts_with("directory"))
+            .then_some(())
+    });
+    other.down();
+    assert_eq!(leftovers::of(&other), Vec::<String>::new());
+}
+
+fn down_cleans_up_after_a_dead_keeper(_: &Cluster) {
+    let other = Cluster::named("kept", 26445, 1);
+    other.up(None);
+    let keeper = std::fs::read_to_string(other.directory().join("keeper.pid")).unwrap();
+    let keeper = Pid::from_raw(keeper.trim().parse().unwrap()).unwrap();
+    kill_process(keeper, Signal::KILL).unwrap();
+    wait_for("the processes to end", || {
+        let left = leftovers::of(&other);
+        left.iter()
+            .all(|line| !line.starts_with("process"))
+            .then_some(())
+    });
+    other.down();
+    assert_eq!(leftovers::of(&other), Vec::<String>::new());
+}
+
+fn is_ready(node: &serde_json::Value) -> bool {
+    let conditions = node["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
