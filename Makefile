@@ -14,8 +14,8 @@ STAGES := fmt lint layers unit sim faults mutants doc cluster
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
 NEEDS := cc:build-essential make:build-essential git:git \
     unshare:util-linux nsenter:util-linux setpriv:util-linux mount:mount ip:iproute2 \
-    iptables:iptables conntrack:conntrack socat:socat openssl:openssl runc:runc \
-    /usr/lib/cni/bridge:containernetworking-plugins
+    iptables:iptables conntrack:conntrack curl:curl flock:util-linux socat:socat \
+    openssl:openssl runc:runc /usr/lib/cni/bridge:containernetworking-plugins
 
 # What a Kubernetes of our own is made of: directories in tools/go.
 KUBERNETES := etcd kubernetes containerd

@@ -238,7 +238,12 @@ impl Node {
     /// Learns for ever where the pods of the cluster are, if that is how peers are found.
     async fn discover(&self, handle: Handle) {
         if let (Some(namespace), Some(cluster)) = (&self.pods.pod_namespace, &self.pods.cluster) {
-            let learn = |id, address| handle.learn(id, address);
+            let own = handle.status().id;
+            let learn = |id, address| {
+                if id != own {
+                    handle.learn(id, address);
+                }
+            };
             if let Err(error) = watch_pods(namespace, cluster, learn).await {
                 tracing::warn!(%error, "peers are found by what they say themselves only");
             }

@@ -123,6 +123,9 @@ pub struct RememberClusterSpec {
 
 /// The volume of one pod's node.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[x_kube(validation = Rule::new(
+    "isQuantity(string(self.size)) && quantity(string(self.size)).isGreaterThan(quantity('0'))"
+).message("spec.storage.size must be an amount of bytes above 0, such as 1Gi"))]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// How large each volume is. A log and the snapshots of a small state fit well into 1Gi.
@@ -171,10 +174,20 @@ pub struct Service {
 
 /// One port of the Services.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[x_kube(validation = Rule::new(
+    "has(self.targetPort) ? self.targetPort < 7400 || self.targetPort > 7402 \
+     : self.port < 7400 || self.port > 7402"
+).message(
+    "spec.service.ports must not lead to a port from 7400 to 7402, on which the sidecar of each pod \
+     listens; lead them to a port of your application by targetPort"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
-    /// What it is called.
-    #[schemars(length(min = 1, max = 15))]
+    /// What it is called: small letters, digits, and '-' in between.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// The port of the Service.
     #[schemars(range(min = 1, max = 65535))]

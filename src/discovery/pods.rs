@@ -5,6 +5,7 @@
 //! API server that answers nothing, take no address away (R10). A pod that comes back has another
 //! address, and that is told.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use futures_util::TryStreamExt as _;
@@ -46,6 +47,7 @@ pub async fn watch_pods(
     let pods = Api::<Pod>::namespaced(client, namespace);
     let ours = watcher::Config::default().labels(&format!("{CLUSTER_LABEL}={cluster}"));
     let mut seen = pin!(watcher(pods, ours).default_backoff().applied_objects());
+    let mut known = BTreeMap::new();
     let mut is_heard = true;
     loop {
         match seen.try_next().await {
@@ -54,7 +56,12 @@ pub async fn watch_pods(
                     info!("the API server answers again");
                 }
                 is_heard = true;
-                if let Some((id, address)) = member_of(&pod, cluster) {
+                // Pods change for many reasons, and what a peer says itself is fresher than what
+                // is told of it again.
+                if let Some((id, address)) = member_of(&pod, cluster)
+                    && known.insert(id, (pod.uid(), address.clone()))
+                        != Some((pod.uid(), address.clone()))
+                {
                     found(id, address);
                 }
             }

@@ -129,13 +129,17 @@ async fn open(context: &Context, stream: TcpStream) -> Result<Opened, Failure> {
     };
     let ours = context.introduction(theirs.id);
     let verdict = judge(context, &stream, &ours, &theirs);
-    if let Verdict::Refused { sentence, .. } = &verdict {
-        warn!(peer = theirs.id.0, sentence, "link refused");
-    } else {
-        let (peer, api) = (theirs.peer.clone(), theirs.api.clone());
-        context
-            .addresses
-            .learn(theirs.id, MemberAddress { peer, api });
+    match &verdict {
+        Verdict::Refused { sentence, .. } => {
+            warn!(peer = theirs.id.0, sentence, "link refused");
+        }
+        // Only a member of this very cluster says where a member is.
+        Verdict::Welcome => {
+            let (peer, api) = (theirs.peer.clone(), theirs.api.clone());
+            let address = MemberAddress { peer, api };
+            context.addresses.learn(theirs.id, address);
+        }
+        Verdict::Noted => {}
     }
     let inbound = acceptor
         .answer(&ours, &verdict, &mut answer)

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use tokio::sync::watch;
@@ -63,7 +63,7 @@ impl Addresses {
 
     /// Takes in where a member is reached now. Strangers and fixed addresses are left alone.
     pub(super) fn learn(&self, id: NodeId, address: MemberAddress) {
-        if !self.may_change {
+        if !self.may_change || !can_be_kept(id, &address) {
             return;
         }
         match self.known.borrow_mut().get_mut(&id) {
@@ -134,6 +134,12 @@ impl Addresses {
     }
 }
 
+/// Whether an address reads as it is written: one that does not would spoil the whole list.
+fn can_be_kept(id: NodeId, address: &MemberAddress) -> bool {
+    let alone = Members([(id, address.clone())].into());
+    alone.to_string().parse() == Ok(alone)
+}
+
 fn read(file: &Path) -> io::Result<Members> {
     if fs::metadata(file)?.len() > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("{} is too long", file.display())));
@@ -145,9 +151,16 @@ fn read(file: &Path) -> io::Result<Members> {
 
 /// All of it or nothing: a reader after a crash finds what was there before, or this.
 fn write(directory: &Path, text: &str) -> io::Result<()> {
+    let file = directory.join(FILE);
+    if fs::read_to_string(&file).is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
     let new = directory.join(format!("{FILE}.new"));
-    fs::write(&new, text)?;
-    fs::rename(new, directory.join(FILE))
+    let mut writing = fs::File::create(&new)?;
+    writing.write_all(text.as_bytes())?;
+    writing.sync_all()?;
+    fs::rename(new, file)?;
+    fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -175,6 +188,9 @@ mod tests {
         let free = two(true);
         free.learn(NodeId(1), address("b:1"));
         free.learn(NodeId(3), address("c:1"));
+        let mut forged = address("d:1");
+        forged.api.host = "d:1,2=e".to_owned();
+        free.learn(NodeId(1), forged);
         assert_eq!(free.of(NodeId(1)), Some(address("b:1")));
         assert_eq!(free.of(NodeId(3)), None);
         assert_eq!(*free.changes().borrow(), 1);

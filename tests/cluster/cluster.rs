@@ -55,6 +55,7 @@ impl Cluster {
     pub(crate) fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(root().join("tools/cluster").join(name));
         command
+            .env_remove("REMEMBER_KUBERNETES_DIRECTORY")
             .env("REMEMBER_KUBERNETES", self.name)
             .env("REMEMBER_KUBERNETES_PORT", self.port.to_string())
             .env("REMEMBER_KUBERNETES_NODES", self.nodes.to_string());

@@ -41,10 +41,14 @@ pub(crate) fn pods_find_each_other(cluster: &Cluster) {
         (moved && pods.ready() == 3).then_some(())
     });
 
+    // Nobody is left to tell where the others are, but what each has kept.
     demand(cluster.tool("component").args(["stop", "apiserver"]));
-    pods.kill(&after);
+    pods.kill_all();
     let last = wait_for("a leader without an API server", || {
         pods.leader_seen().filter(|now| now.term > after.term)
+    });
+    wait_for("three nodes that hear each other", || {
+        (pods.alive() == 3).then_some(())
     });
     demand(cluster.tool("component").args(["start", "apiserver"]));
     wait_for("the API server", || {
@@ -135,10 +139,25 @@ impl Pods<'_> {
         format!("http://{}:7401/v1/kv/{key}", node.address)
     }
 
-    /// Ends the process of a node with SIGKILL, from outside of its pod.
-    fn kill(&self, leader: &Leader) {
+    /// Ends the processes of all nodes with SIGKILL, from outside of their pods.
+    fn kill_all(&self) {
         let nodes = nodes(self.cluster, NAMESPACE);
-        let node = nodes.iter().find(|node| node.pod == leader.pod);
-        node.expect("the leader's process").signal(Signal::KILL);
+        assert_eq!(nodes.len(), 3, "{nodes:?}");
+        for node in nodes {
+            node.signal(Signal::KILL);
+        }
+    }
+
+    /// How many nodes the leader hears, itself among them.
+    fn alive(&self) -> usize {
+        let told = nodes(self.cluster, NAMESPACE).iter().find_map(|node| {
+            let url = format!("http://{}:7401/v1/cluster", node.address);
+            let output = output_of(self.cluster.enter("n1").args(["curl", "-sfm1", &url]));
+            let told: Value = serde_json::from_slice(&output.stdout).ok()?;
+            (told["status"] == 1).then_some(told)
+        });
+        told.map_or(0, |told| {
+            told["aliveFollowers"].as_array().map_or(0, Vec::len)
+        })
     }
 }

@@ -1,5 +1,5 @@
 //! What a cluster that has ended may not leave on the machine: processes, mounts, control groups,
-//! networks, files.
+//! networks, files, settings of the kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,24 @@ pub(crate) fn of(cluster: &Cluster) -> Vec<String> {
         left.push(format!("directory {}", directory.display()));
     }
     left
+}
+
+/// The settings of the kernel that a kubelet would change for the whole machine.
+pub(crate) fn tunables() -> Vec<String> {
+    let names = [
+        "vm/overcommit_memory",
+        "vm/panic_on_oom",
+        "kernel/panic",
+        "kernel/panic_on_oops",
+        "kernel/keys/root_maxkeys",
+        "kernel/keys/root_maxbytes",
+    ];
+    names
+        .map(|name| {
+            let value = fs::read_to_string(Path::new("/proc/sys").join(name));
+            format!("{name} = {}", value.unwrap_or_default().trim())
+        })
+        .to_vec()
 }
 
 /// Processes that name the directory of the cluster, or are in one of its control groups.

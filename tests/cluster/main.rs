@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let cluster = Cluster::named("test", 26443, 3);
+    let tunables = leftovers::tunables();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         cluster.up(Some(std::process::id()));
         for (name, story) in chosen {
@@ -57,7 +58,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     cluster.down();
-    let left = leftovers::of(&cluster);
+    let mut left = leftovers::of(&cluster);
+    let changed = leftovers::tunables();
+    left.extend(changed.into_iter().filter(|now| !tunables.contains(now)));
     if !left.is_empty() {
         println!(
             "the cluster has ended, but this is left of it:\n{}",

@@ -112,14 +112,13 @@ fn a_node_without_power_comes_back(cluster: &Cluster) {
 /// Whoever runs the tests may be killed: what they started ends with them.
 fn nothing_outlives_its_owner(_: &Cluster) {
     let other = Cluster::named("owned", 26444, 1);
-    let mut owner = Command::new("sleep").arg("600").spawn().unwrap();
-    other.up(Some(owner.id()));
+    let mut owner = Owner(Command::new("sleep").arg("600").spawn().unwrap());
+    other.up(Some(owner.0.id()));
     assert!(
         !leftovers::of(&other).is_empty(),
         "what is looked for is there to be seen"
     );
-    owner.kill().unwrap();
-    owner.wait().unwrap();
+    owner.end();
     // Its files stay, for whoever wants to know why; everything else must go.
     wait_for("the cluster to end", || {
         let left = leftovers::of(&other);
@@ -131,9 +130,26 @@ fn nothing_outlives_its_owner(_: &Cluster) {
     assert_eq!(leftovers::of(&other), Vec::<String>::new());
 }
 
+/// A process that a cluster is to end with.
+struct Owner(std::process::Child);
+
+impl Owner {
+    fn end(&mut self) {
+        // One that has ended already cannot be killed, and need not be.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 fn down_cleans_up_after_a_dead_keeper(_: &Cluster) {
     let other = Cluster::named("kept", 26445, 1);
-    other.up(None);
+    other.up(Some(std::process::id()));
     let keeper = std::fs::read_to_string(other.directory().join("keeper.pid")).unwrap();
     let keeper = Pid::from_raw(keeper.trim().parse().unwrap()).unwrap();
     kill_process(keeper, Signal::KILL).unwrap();

@@ -94,9 +94,10 @@ pub enum Answer {
     Written,
     /// Something else was there than what was seen, or nobody knows.
     Conflict,
-    /// The pod is not there any more.
+    /// The pod, or the record, is not there.
     Gone,
-    /// Someone refuses the write itself, such as an admission policy; trying again will not help.
+    /// Someone refuses the call itself, such as an admission policy or the rules of who may do
+    /// what; trying again at once will not help.
     Denied(String),
 }
 
@@ -109,16 +110,20 @@ pub enum End {
     Overtaken(Term),
     /// No other pod has the label, and the leader's pod is gone.
     LeaderGone,
-    /// A pod must not be written to, so nothing was labelled (`TrafficRouted=False`).
+    /// The record of the cluster, which holds the fence, is gone: it has to be made anew, from the
+    /// highest term that is to be seen.
+    NoRecord,
+    /// The API server refuses a call itself, so nothing was labelled (`TrafficRouted=False`).
     Denied {
-        /// The pod.
-        pod: Arc<str>,
+        /// The pod that must not be written to; `None` if it is the record, or the list.
+        pod: Option<Arc<str>>,
         /// What the API server said.
         why: String,
     },
 }
 
-/// One attempt to label the leader of one term.
+/// One attempt to label the leader of one term. Conflicts start it over as often as there are any:
+/// whoever carries it out limits the calls.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Labelling {
     term: Term,
@@ -202,6 +207,10 @@ impl Labelling {
             }
             (Step::Mark { others, leader }, answer) => self.marked(others, Some(leader), answer),
             (Step::MarkOthers { others }, answer) => self.marked(others, None, answer),
+            (_, Answer::Denied(why)) => Step::Ended(End::Denied { pod: None, why }),
+            (Step::ReadFence | Step::Raise { .. } | Step::ReadFenceAgain { .. }, Answer::Gone) => {
+                Step::Ended(End::NoRecord)
+            }
             // Whatever else is said, nothing is known: from the start.
             _ => Step::ReadFence,
         };
@@ -241,8 +250,7 @@ impl Labelling {
                 self.left(others, leader)
             }
             Answer::Denied(why) => Step::Ended(End::Denied {
-                pod: (others.last().or(leader.as_ref()))
-                    .map_or_else(Arc::default, |pod| Arc::clone(&pod.name)),
+                pod: (others.last().or(leader.as_ref())).map(|pod| Arc::clone(&pod.name)),
                 why,
             }),
             // Somebody else has written to it: nothing is known, from the start.
@@ -320,6 +328,26 @@ mod tests {
     }
 
     #[test]
+    fn a_later_term_on_a_pod_stops_it_though_the_record_forgot_that() {
+        let pods = [pod("a", PodRole::Leader, 9), pod("b", PodRole::Follower, 9)];
+        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
+        let (written, end) = run(&mut labelling, 6, &pods);
+        assert_eq!(written, ["fence"]);
+        assert_eq!(end, End::Overtaken(Term(9)));
+    }
+
+    #[test]
+    fn without_a_record_or_leave_it_ends_and_says_so() {
+        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
+        labelling.answered(Answer::Gone);
+        assert_eq!(labelling.call(), Err(End::NoRecord));
+        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
+        labelling.answered(Answer::Denied("no such right".to_owned()));
+        let why = "no such right".to_owned();
+        assert_eq!(labelling.call(), Err(End::Denied { pod: None, why }));
+    }
+
+    #[test]
     fn what_is_as_it_should_be_is_not_written_again() {
         let pods = [pod("a", PodRole::Leader, 7), pod("b", PodRole::Follower, 7)];
         let mut labelling = Labelling::begin(Term(7), "uid-of-a".into());
@@ -337,7 +365,7 @@ mod tests {
         labelling.answered(Answer::Fence(Term(7)));
         labelling.answered(Answer::Denied("a policy".to_owned()));
         let denied = End::Denied {
-            pod: "a".into(),
+            pod: Some("a".into()),
             why: "a policy".to_owned(),
         };
         assert_eq!(labelling.call(), Err(denied));

@@ -28,6 +28,8 @@ pub struct Claim {
 /// What one node said last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
+    /// The pod that was asked, by its uid.
+    pub pod: Arc<str>,
     /// The newest term that it knows.
     pub term: Term,
     /// Whom it follows, or itself if it leads; `None` while it knows no leader.
@@ -41,9 +43,10 @@ pub struct Report {
 pub enum Belief {
     /// A majority follows this claim.
     Led(Claim),
-    /// A majority says that it knows no leader, or knows only one who claims nothing.
+    /// A majority says that it knows no leader.
     Leaderless,
-    /// Too few nodes can be heard, or they differ: nothing may be changed.
+    /// Too few nodes can be heard, they differ, or their leader claims nothing yet: nothing may be
+    /// changed.
     Unknown,
 }
 
@@ -54,9 +57,11 @@ pub fn judge(voters: &[NodeId], reports: &BTreeMap<NodeId, Report>) -> Belief {
     let majority = voters.len() / 2 + 1;
     let heard = || voters.iter().filter_map(|voter| reports.get(voter));
     let claims = voters.iter().filter_map(|voter| {
-        let claim = reports.get(voter)?.claim.as_ref()?;
-        // Nobody claims for another.
-        (claim.id == *voter).then_some(claim)
+        let report = reports.get(voter)?;
+        let claim = report.claim.as_ref()?;
+        // Nobody claims for another, nor for another's pod.
+        let is_own = claim.id == *voter && claim.pod == report.pod;
+        is_own.then_some(claim)
     });
     let followed = |claim: &Claim| {
         let follows =
@@ -85,6 +90,7 @@ mod tests {
 
     fn follows(term: u64, leader: u64) -> Report {
         Report {
+            pod: "another".into(),
             term: Term(term),
             leader: Some(NodeId(leader)),
             claim: None,
@@ -100,6 +106,7 @@ mod tests {
             pod: format!("pod-{id}").into(),
         };
         Report {
+            pod: Arc::clone(&claim.pod),
             claim: Some(claim),
             ..follows(term, id)
         }
@@ -107,6 +114,7 @@ mod tests {
 
     fn leaderless(term: u64) -> Report {
         Report {
+            pod: "another".into(),
             term: Term(term),
             leader: None,
             claim: None,
@@ -145,6 +153,14 @@ mod tests {
         let mut forged = leads(7, 1);
         forged.leader = Some(NodeId(1));
         let belief = judged([None, Some(forged), Some(follows(7, 1))]);
+        assert_eq!(belief, Belief::Unknown);
+    }
+
+    #[test]
+    fn nobody_has_another_s_pod_labelled() {
+        let mut forged = leads(7, 1);
+        forged.pod = "pod-3".into();
+        let belief = judged([Some(forged), Some(follows(7, 1)), None]);
         assert_eq!(belief, Belief::Unknown);
     }
 

@@ -23,8 +23,10 @@ mount --make-rshared /
 make_cgroups() {
     local hierarchy file
     if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-        for file in cpu cpuset memory pids io; do
-            echo "+$file" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
+        # The kubelet demands whatever the root has, hugetlb among it.
+        for file in $(</sys/fs/cgroup/cgroup.controllers); do
+            echo "+$file" >/sys/fs/cgroup/cgroup.subtree_control \
+                || echo "control groups: $file cannot be passed on to pods"
         done
         mkdir -p "/sys/fs/cgroup/$cgroup"
         return
@@ -36,6 +38,14 @@ make_cgroups() {
             [[ ! -e $hierarchy$file ]] || cat "$hierarchy$file" >"$hierarchy$cgroup/$file"
         done
     done
+}
+
+# The kubelet wants these of the kernel, which is that of the whole machine: it is shown what it
+# wants, and so has nothing to set.
+show_tunable() { # file below /proc/sys, value
+    mkdir -p "$own/etc/sys"
+    echo "$2" >"$own/etc/sys/${1//\//.}"
+    mount --bind "$own/etc/sys/${1//\//.}" "/proc/sys/$1"
 }
 
 # Writes a file of $here/inside with this node's values in the place of @NAME@.
@@ -52,6 +62,12 @@ run() { # name, command...
 }
 
 make_cgroups
+show_tunable vm/overcommit_memory 1
+show_tunable vm/panic_on_oom 0
+show_tunable kernel/panic 10
+show_tunable kernel/panic_on_oops 1
+show_tunable kernel/keys/root_maxkeys 1000000
+show_tunable kernel/keys/root_maxbytes 25000000
 mkdir -p "$own/etc/cni"
 for template in containerd.toml kubelet.yaml proxy.yaml; do
     fill "$template" "$own/etc/$template"
