@@ -1,6 +1,6 @@
 //! One Kubernetes of `tools/cluster`: up, down, and what is asked of it in between.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,11 @@ impl Cluster {
         let mut up = self.tool("up");
         up.args(owner);
         println!("{}", demand(&mut up).trim_end());
+    }
+
+    /// Gives an image to all its machines.
+    pub(crate) fn load(&self, archive: &Path) {
+        demand(self.tool("load").arg(archive));
     }
 
     pub(crate) fn down(&self) {

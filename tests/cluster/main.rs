@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     let tunables = leftovers::tunables();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         cluster.up(Some(std::process::id()));
+        cluster.load(&cluster::root().join("target/image/remember.tar"));
         for (name, story) in chosen {
             let begun = Instant::now();
             story(&cluster);

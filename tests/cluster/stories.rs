@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::cluster::{Cluster, demand, root, wait_for};
+use crate::cluster::{Cluster, demand, wait_for};
 use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
 use crate::{custom_resource, discovery, leftovers};
 
@@ -57,11 +57,6 @@ fn all_nodes_are_ready(cluster: &Cluster) {
 }
 
 fn the_image_runs_unprivileged(cluster: &Cluster) {
-    demand(
-        cluster
-            .tool("load")
-            .arg(root().join("target/image/remember.tar")),
-    );
     make_namespace(cluster, "restricted");
     cluster.apply(&json!({
         "apiVersion": "v1", "kind": "Pod",
