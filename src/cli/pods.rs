@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use super::exit::{Exit, Failed};
 use crate::consensus::NodeId;
-use crate::crd::{API_PORT, PEER_PORT};
-use crate::discovery::{MemberAddress, node_of_pod};
-use crate::wire::{Address, limits};
+use crate::discovery::{MemberAddress, node_of_pod, pod_address};
+use crate::wire::limits;
 
 /// Who a node is, and who may be its peers.
 #[derive(Debug)]
@@ -81,14 +80,7 @@ impl PodFlags {
                  members; correct --cluster, --replicas or --pod-name"
             ))
         })?;
-        let at = |port| Address {
-            host: ip.to_string(),
-            port,
-        };
-        let own = MemberAddress {
-            peer: at(PEER_PORT),
-            api: at(API_PORT),
-        };
+        let own = pod_address(&ip.to_string());
         let mut members: BTreeMap<_, _> = (1..=replicas).map(|id| (NodeId(id), None)).collect();
         members.insert(id, Some(own));
         Ok(Some(Place {

@@ -86,15 +86,20 @@ fn member_of(pod: &Pod, cluster: &str) -> Option<(NodeId, MemberAddress)> {
     }
     let host = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
     let id = node_of_pod(&pod.name_any(), cluster)?;
+    Some((id, pod_address(&host)))
+}
+
+/// Where the node in a pod with this address is reached.
+#[must_use]
+pub fn pod_address(host: &str) -> MemberAddress {
     let at = |port| Address {
-        host: host.clone(),
+        host: host.to_owned(),
         port,
     };
-    let address = MemberAddress {
+    MemberAddress {
         peer: at(PEER_PORT),
         api: at(API_PORT),
-    };
-    Some((id, address))
+    }
 }
 
 /// The id of the node in the pod with this name; `None` if it is no pod of the cluster.
