@@ -178,8 +178,8 @@ pub struct Service {
     "has(self.targetPort) ? self.targetPort < 7400 || self.targetPort > 7402 \
      : self.port < 7400 || self.port > 7402"
 ).message(
-    "spec.service.ports must not lead to a port from 7400 to 7402, on which the sidecar of each pod \
-     listens; lead them to a port of your application by targetPort"
+    "spec.service.ports must not lead to a port from 7400 to 7402, on which the sidecar of each \
+     pod listens; lead them to a port of your application by targetPort"
 ))]
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
