@@ -22,6 +22,8 @@ pub(crate) enum Program {
     Scenarios,
     /// Whole clusters.
     Simulation,
+    /// Interleavings of operators.
+    Labelling,
     /// The storage code.
     Storage,
     /// Frames.
@@ -54,11 +56,12 @@ pub(crate) enum Verdict {
 
 impl Program {
     /// All of them, the quick ones first.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Unit,
         Self::Wire,
         Self::Scenarios,
         Self::Storage,
+        Self::Labelling,
         Self::Simulation,
     ];
 
@@ -66,6 +69,7 @@ impl Program {
         match self {
             Self::Scenarios => "scenarios",
             Self::Simulation => "simulation",
+            Self::Labelling => "labelling",
             Self::Storage => "storage",
             Self::Wire => "wire",
             Self::Unit => "unit",

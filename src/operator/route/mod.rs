@@ -11,11 +11,9 @@
 //!
 //! Both are values that are told what happened and say what to do next. Whoever carries it out adds
 //! no rule, so that a search can try every interleaving of several operators on the very code
-//! (`labelling_search.rs`).
+//! (`tests/labelling.rs`).
 
 mod labelling;
-#[cfg(test)]
-mod labelling_search;
 mod verdict;
 
 pub use labelling::{Answer, Call, End, Labelling, PodRole, PodSeen};

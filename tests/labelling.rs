@@ -5,12 +5,16 @@
 //! label that is stripped because its node says that it does not lead (R2); and writes that an
 //! operator has given up and that are carried out nevertheless, at any later time. After every step
 //! of anybody: at most one pod has the leader's label, and no term goes back.
+//!
+//! It is a program of its own because its worlds take hundreds of megabytes.
+
+#![cfg(test)]
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Answer, Call, Labelling, PodRole, PodSeen};
-use crate::consensus::Term;
+use remember::consensus::Term;
+use remember::operator::route::{Answer, Call, Labelling, PodRole, PodSeen};
 
 /// Where the world is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
