@@ -10,7 +10,7 @@ use tokio::time::timeout;
 /// The longest event, in bytes: a value in base64 and its names.
 const EVENT_BYTES_MAX: usize = 4 << 20;
 
-/// A node says that it is alive every 10 s; after this long without it the stream is lost.
+/// A node says that it is alive every 10 s at least; after this long without it the stream is lost.
 const SILENCE: Duration = Duration::from_secs(35);
 
 /// One event. An event without a name or data only moves the id.

@@ -210,6 +210,7 @@ impl Node {
         let mut settings = Settings::new(place.id, BTreeMap::new(), &self.data_dir);
         settings.members = place.members;
         settings.addresses_change = place.addresses_change;
+        settings.pod.clone_from(&self.pods.pod_uid);
         settings.engine.heartbeat = Duration::from_millis(self.heartbeat_ms);
         settings.engine.election_timeout = Duration::from_millis(self.election_timeout_ms);
         settings.request_timeout = Duration::from_millis(self.request_timeout_ms);

@@ -62,6 +62,14 @@ pub(super) struct PodFlags {
         hide_env_values = true
     )]
     pod_ip: Option<std::net::IpAddr>,
+    /// The uid of this node's pod, told to whoever routes to the leader's pod
+    #[arg(
+        long,
+        env = "REMEMBER_POD_UID",
+        value_name = "UID",
+        hide_env_values = true
+    )]
+    pub(super) pod_uid: Option<String>,
 }
 
 impl PodFlags {
@@ -102,6 +110,7 @@ mod tests {
             pod_name: Some(pod.to_owned()),
             pod_namespace: Some("default".to_owned()),
             pod_ip: Some([10, 1, 2, 3].into()),
+            pod_uid: None,
         }
     }
 

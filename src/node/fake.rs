@@ -2,6 +2,7 @@
 //! peers; its store is real, its answers are as it is told.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,10 +10,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::addresses::Addresses;
 use super::handle::{Attempt, Handle, Phase, Request, Shared};
-use crate::consensus::{Index, NodeId, Payload, Position, Refusal, Role, Status, Term};
+use crate::consensus::{
+    ClusterId, Incarnation, Index, NodeId, Payload, Position, Refusal, Role, Status, Term,
+};
 use crate::discovery::MemberAddress;
 use crate::state::{Outcome, Store};
 use crate::wire::Address;
+
+const CLUSTER: ClusterId = ClusterId(0xc1);
 
 /// What the stand-in answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +58,9 @@ impl FakeDriver {
             status: watch::Sender::new(Rc::new(leading())),
             phase: watch::Sender::new(Phase::Running),
             request_timeout,
+            cluster: Cell::new(Some(CLUSTER)),
+            incarnation: Incarnation(u64::MAX),
+            pod: Some("uid-1".into()),
         });
         let (sender, requests) = mpsc::channel(64);
         let mood = Rc::new(Cell::new(Mood::Willing));
@@ -75,6 +83,18 @@ impl FakeDriver {
 
     pub(crate) fn be(&self, phase: Phase) {
         self.shared.phase.send_replace(phase);
+    }
+
+    /// Is as before the cluster was founded, as far as its name goes.
+    pub(crate) fn unfound(&self) {
+        self.shared.cluster.set(None);
+        self.be(Phase::Founding(BTreeSet::new()));
+    }
+
+    /// Founds the cluster.
+    pub(crate) fn found(&self) {
+        self.shared.cluster.set(Some(CLUSTER));
+        self.be(Phase::Running);
     }
 
     /// Calls a member's host something else.

@@ -4,7 +4,7 @@
 //! in place and nothing is locked. A request that was refused with nothing written is tried again
 //! here, until it succeeds or its time is up; one that may have been written never is (R20).
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::addresses::Addresses;
-use crate::consensus::{NodeId, Refusal, Status};
+use crate::consensus::{ClusterId, Incarnation, NodeId, Refusal, Status};
 use crate::discovery::MemberAddress;
 use crate::state::{Address, ClusterInfo, Command, Outcome, Revision, Store};
 
@@ -37,6 +37,10 @@ pub(super) struct Shared {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) revision: watch::Sender<Revision>,
     pub(super) request_timeout: Duration,
+    /// The cluster's name, once it is founded.
+    pub(super) cluster: Cell<Option<ClusterId>>,
+    pub(super) incarnation: Incarnation,
+    pub(super) pod: Option<String>,
 }
 
 /// How far the node's life is.
@@ -171,6 +175,22 @@ impl Handle {
     /// How far the node's life is.
     pub fn phases(&self) -> watch::Receiver<Phase> {
         self.shared.phase.subscribe()
+    }
+
+    /// The cluster's name; `None` until it is founded. Known before the phase is
+    /// [`Phase::Running`].
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.shared.cluster.get()
+    }
+
+    /// The life of this node's disk.
+    pub fn incarnation(&self) -> Incarnation {
+        self.shared.incarnation
+    }
+
+    /// The uid of the pod that this node runs in, if it was told one.
+    pub fn pod(&self) -> Option<&str> {
+        self.shared.pod.as_deref()
     }
 
     /// The cluster-info document (S6) as of now.

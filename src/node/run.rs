@@ -1,6 +1,6 @@
 //! One node from start to end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
@@ -81,8 +81,8 @@ pub fn start(settings: Settings, listener: TcpListener) -> Result<Running, NodeE
     addresses.recall(&settings.data_dir);
     let own = addresses.of(settings.id);
     let own = own.ok_or(SettingsError::NotAMember(settings.id))?;
-    let shared = Rc::new(shared(&settings, Rc::clone(&addresses)));
     let incarnation = directory.identity().incarnation;
+    let shared = Rc::new(shared(&settings, Rc::clone(&addresses), incarnation));
     let context = Context::new(settings, own, addresses, incarnation, events);
     let context = Rc::new(context);
     let (stop, stopping) = watch::channel(false);
@@ -161,6 +161,7 @@ impl Starting {
         } = self.directory.recover(self.context.settings.wal)?;
         let view = restore(&snapshots, recovered.base)?;
         let membership = recovered.membership.clone();
+        self.shared.cluster.set(Some(membership.cluster));
         info!(
             id = recovered.id.0,
             boot = recovered.boots.newest().0,
@@ -238,7 +239,7 @@ impl<T> Drop for Task<T> {
     }
 }
 
-fn shared(settings: &Settings, addresses: Rc<Addresses>) -> Shared {
+fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnation) -> Shared {
     let others: BTreeSet<NodeId> = settings.peers().collect();
     Shared {
         store: RefCell::default(),
@@ -247,6 +248,9 @@ fn shared(settings: &Settings, addresses: Rc<Addresses>) -> Shared {
         phase: watch::Sender::new(Phase::Founding(others)),
         revision: watch::Sender::new(Revision::START),
         request_timeout: settings.request_timeout,
+        cluster: Cell::default(),
+        incarnation,
+        pod: settings.pod.clone(),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Settings {
     /// Whether peers may be reached elsewhere later, as pods are: addresses are then learned by
     /// [`Handle::learn`](super::Handle::learn) and from peers, and kept in the data directory.
     pub addresses_change: bool,
+    /// The uid of the pod that this node runs in; only told on, to whoever routes to pods (R2).
+    pub pod: Option<String>,
     /// The directory that is this node's alone.
     pub data_dir: PathBuf,
     /// Timings and limits of the engine.
@@ -88,6 +90,7 @@ impl Settings {
                 .map(|(id, address)| (id, Some(address)))
                 .collect(),
             addresses_change: false,
+            pod: None,
             data_dir: data_dir.into(),
             engine: Config::default(),
             wal: WalConfig::default(),

@@ -33,7 +33,7 @@ pub(super) const PIECE_BYTES: usize = 64 << 10;
 pub(super) struct Streams {
     free: Arc<Semaphore>,
     budget: Budget,
-    keep_alive: Duration,
+    keep_alive: [Duration; StreamKind::COUNT],
     stop: watch::Receiver<Option<Instant>>,
     open: [Gauge; StreamKind::COUNT],
 }
@@ -70,7 +70,10 @@ impl Streams {
         Self {
             free: Arc::new(Semaphore::new(limits.streams_max)),
             budget: Budget::new(limits.buffered_bytes_max),
-            keep_alive: limits.keep_alive,
+            keep_alive: StreamKind::ALL.map(|kind| match kind {
+                StreamKind::Role => limits.keep_alive_roles,
+                StreamKind::Keys | StreamKind::List => limits.keep_alive,
+            }),
             stop,
             open: StreamKind::ALL.map(|kind| metrics.streams(kind)),
         }
@@ -110,7 +113,7 @@ impl Streams {
         let stream = Stream {
             pieces: sender,
             budget: self.budget.clone(),
-            keep_alive: self.keep_alive,
+            keep_alive: self.keep_alive[kind as usize],
             _permit: permit,
             _open: Open::new(self.open[kind as usize].clone()),
         };

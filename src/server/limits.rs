@@ -26,8 +26,11 @@ pub struct Limits {
     pub idle_wait: Duration,
     /// How long the body of a request may take.
     pub body_wait: Duration,
-    /// How often an event stream says that it is alive.
+    /// How often a silent stream of keys says that it is alive.
     pub keep_alive: Duration,
+    /// How often a silent stream of roles does: so often that whoever routes by it can take three
+    /// silent seconds for the end of the node.
+    pub keep_alive_roles: Duration,
 }
 
 impl Default for Limits {
@@ -40,6 +43,7 @@ impl Default for Limits {
             idle_wait: Duration::from_mins(2),
             body_wait: Duration::from_secs(30),
             keep_alive: Duration::from_secs(10),
+            keep_alive_roles: Duration::from_secs(1),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Server {
     pub fn new(handle: Handle, limits: Limits) -> Self {
         let metrics = Rc::new(Metrics::new());
         let readiness = Rc::new(Readiness::new(handle.clone()));
-        let standing = watch::Sender::new(Standing::of(&handle.status()));
+        let standing = watch::Sender::new(Standing::of(&handle));
         let stop = watch::Sender::new(None);
         let streams = Streams::new(&limits, &metrics, stop.subscribe());
         let budget = Budget::new(limits.buffered_bytes_max);

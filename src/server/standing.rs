@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::consensus::{NodeId, Role, Status, Term};
+use crate::consensus::{ClusterId, NodeId, Role, Term};
 use crate::node::Handle;
 use crate::state::Member;
 
@@ -14,11 +14,13 @@ pub(super) struct Standing {
     pub(super) term: Term,
     pub(super) leader: Option<NodeId>,
     established: bool,
+    /// None until it is founded.
+    cluster: Option<ClusterId>,
 }
 
 /// The same in JSON.
 #[derive(Serialize)]
-pub(super) struct Document {
+pub(super) struct Document<'a> {
     id: u64,
     role: &'static str,
     term: u64,
@@ -26,20 +28,28 @@ pub(super) struct Document {
     token: Option<u64>,
     leader: Option<Member>,
     established: bool,
+    /// What a claim to lead is made with, for whoever routes by it (R2): the name of the cluster,
+    /// null until it is founded; the disk that this node votes on; and the uid of its pod, null
+    /// outside of pods.
+    cluster: Option<String>,
+    incarnation: String,
+    pod: Option<&'a str>,
 }
 
 impl Standing {
-    pub(super) fn of(status: &Status) -> Self {
+    pub(super) fn of(handle: &Handle) -> Self {
+        let status = handle.status();
         Self {
             id: status.id,
             role: status.role,
             term: status.term,
             leader: status.leader,
             established: status.established,
+            cluster: handle.cluster(),
         }
     }
 
-    pub(super) fn document(self, handle: &Handle) -> Document {
+    pub(super) fn document(self, handle: &Handle) -> Document<'_> {
         let leader = handle.cluster_info().leader;
         Document {
             id: self.id.0,
@@ -48,8 +58,16 @@ impl Standing {
             token: self.leader.map(|_| self.term.0),
             leader: leader.filter(|leader| self.leader == Some(NodeId(leader.id))),
             established: self.established,
+            cluster: self.cluster.map(|cluster| hex(cluster.0)),
+            incarnation: hex(handle.incarnation().0),
+            pod: handle.pod(),
         }
     }
+}
+
+/// Not as a number: most languages round those above 2^53.
+fn hex(number: u64) -> String {
+    format!("{number:016x}")
 }
 
 /// The role as text, the same word everywhere.

@@ -89,7 +89,8 @@ fn what_one_node_is_told_the_others_know_at_once() {
 #[test]
 fn a_stream_tells_of_the_next_leader_and_its_larger_token() {
     on_one_thread(async {
-        let cluster = three("stream").await;
+        let pod = |settings: &mut Settings| settings.pod = Some("uid-of-all".to_owned());
+        let cluster = Cluster::configured("stream", 3, pod).await;
         let leader = cluster.ready().await;
         let observer = (1..=3).find(|id| *id != leader).unwrap();
         let stream = cluster.begin(observer, "GET", "/v1/watch", "").await;
@@ -100,8 +101,16 @@ fn a_stream_tells_of_the_next_leader_and_its_larger_token() {
         loop {
             let piece = stream.frame().await.unwrap().unwrap().into_data().unwrap();
             let text = std::str::from_utf8(&piece).unwrap();
-            let (_, data) = text.trim_end().split_once("data: ").unwrap();
+            let Some((_, data)) = text.trim_end().split_once("data: ") else {
+                continue;
+            };
             let data: serde_json::Value = serde_json::from_str(data).unwrap();
+            for name in ["cluster", "incarnation"] {
+                let hex = data[name].as_str().unwrap();
+                assert_eq!(hex.len(), 16, "{data}");
+                assert_ne!(u64::from_str_radix(hex, 16).unwrap(), 0, "{data}");
+            }
+            assert_eq!(data["pod"], "uid-of-all", "{data}");
             if let Some(token) = data["token"].as_u64() {
                 tokens.push((token, data["leader"]["id"].as_u64().unwrap()));
             }

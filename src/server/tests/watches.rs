@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::client::Client;
 use super::{Fixture, Limits, forgetful_store, run};
 use crate::consensus::{NodeId, Role, Term};
+
+/// What a timer may be late.
+const TICK: Duration = Duration::from_millis(2);
 
 #[test]
 fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
@@ -12,11 +17,15 @@ fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
         let fixture = Fixture::new();
         let mut watch = fixture.client().await.watch("/v1/watch", &[]).await;
         let mut second = fixture.client().await.watch("/v1/watch", &[]).await;
-        let expected = concat!(
+        let claim = concat!(
+            r#""cluster":"00000000000000c1","incarnation":"ffffffffffffffff","pod":"uid-1"}"#,
+        );
+        let leads = concat!(
             "event: role\n",
             r#"data: {"id":1,"role":"leader","term":7,"token":7,"#,
-            r#""leader":{"id":1,"ip":"localhost","port":"8001"},"established":true}"#,
+            r#""leader":{"id":1,"ip":"localhost","port":"8001"},"established":true,"#,
         );
+        let expected = format!("{leads}{claim}");
         assert_eq!(watch.next().await.unwrap(), expected);
         assert_eq!(second.next().await.unwrap(), expected);
 
@@ -28,11 +37,12 @@ fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
             status.leader = None;
             status.established = false;
         });
-        let expected = concat!(
+        let stands = concat!(
             "event: role\n",
             r#"data: {"id":1,"role":"candidate","term":8,"token":null,"leader":null,"#,
-            r#""established":false}"#,
+            r#""established":false,"#,
         );
+        let expected = format!("{stands}{claim}");
         assert_eq!(watch.next().await.unwrap(), expected);
         assert_eq!(second.next().await.unwrap(), expected);
         fixture.driver.turn(|status| {
@@ -47,6 +57,45 @@ fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
 
         assert_eq!(watch.next().await.unwrap(), ": alive");
         assert_eq!(watch.next().await.unwrap(), ": alive");
+    });
+}
+
+#[test]
+fn a_role_stream_tells_the_name_of_the_cluster_as_soon_as_it_is_founded() {
+    run(async {
+        let fixture = Fixture::new();
+        fixture.driver.unfound();
+        let mut watch = fixture.client().await.watch("/v1/watch", &[]).await;
+        let event = watch.next().await.unwrap();
+        assert!(event.contains(r#","cluster":null,"#), "{event}");
+        fixture.driver.found();
+        let event = watch.next().await.unwrap();
+        assert!(
+            event.contains(r#","cluster":"00000000000000c1","#),
+            "{event}"
+        );
+    });
+}
+
+#[test]
+fn a_role_stream_that_is_silent_for_three_seconds_is_dead() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut watch = fixture.client().await.watch("/v1/watch", &[]).await;
+        // This clock moves only while all wait, by as much as they wait for.
+        let opened = Instant::now();
+        assert!(watch.next().await.unwrap().starts_with("event: role"));
+        assert_eq!(opened.elapsed(), Duration::ZERO, "the first event waits");
+        for _ in 0..5 {
+            let heard = Instant::now();
+            assert_eq!(watch.next().await.unwrap(), ": alive");
+            // One may be late, and one lost in between.
+            assert!(heard.elapsed() <= Duration::from_secs(1) + TICK);
+        }
+        fixture.driver.turn(|status| status.term = Term(8));
+        let changed = Instant::now();
+        assert!(watch.next().await.unwrap().contains(r#""term":8,"#));
+        assert_eq!(changed.elapsed(), Duration::ZERO, "a change waits");
     });
 }
 
