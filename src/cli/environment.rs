@@ -103,8 +103,19 @@ mod tests {
             "REMEMBER_PORT",
             "REMEMBER_PORT_7401_TCP",
             "REMEMBER_PORT_7401_TCP_ADDR",
+            "REMEMBER_LEADER_SERVICE_HOST",
+            "REMEMBER_LEADER_SERVICE_PORT",
+            "REMEMBER_LEADER_SERVICE_PORT_HTTP",
+            "REMEMBER_LEADER_PORT",
+            "REMEMBER_LEADER_PORT_80_TCP",
+            "REMEMBER_LEADER_PORT_80_TCP_ADDR",
+            "REMEMBER_LEADER_PORT_80_TCP_PROTO",
+            "REMEMBER_LEADER_PORT_80_TCP_PORT",
+            "REMEMBER_A_PORT_OF_CALL_PORT_53_UDP",
         ];
-        assert!(set.iter().all(|name| is_service_link(name)));
+        for name in set {
+            assert!(is_service_link(name), "{name}");
+        }
         assert!(!is_service_link("REMEMBER_LISTEN_PEERS"));
         assert!(!is_service_link("REMEMBER_PORT_OF_PEERS"));
     }

@@ -22,7 +22,8 @@ use super::terminal::Terminal;
 use super::tls::TlsFlags;
 use super::{environment, print_config};
 use crate::consensus::{Config, NodeId};
-use crate::discovery::{Members, parse_address, watch_pods};
+use crate::crd::{ADMIN_PORT, API_PORT};
+use crate::discovery::{MemberAddress, Members, parse_address, watch_pods};
 use crate::node::{Handle, Settings, start};
 use crate::server::{Limits, Mutual, Plain, Server};
 use crate::storage::WalConfig;
@@ -71,8 +72,9 @@ pub(super) struct Node {
     #[arg(value_parser = parse_address)]
     listen_peer: Option<Address>,
     /// Where to listen for clients, several separated by commas; this node's own address in the
-    /// list of members if not said. With --tls-cert clients need a certificate too, but for plain
-    /// HTTP on loopback; https:// before an address demands one there as well
+    /// list of members if not said, and in a pod the pod's own and 127.0.0.1:7401. With --tls-cert
+    /// clients need a certificate too, but for plain HTTP on loopback; https:// before an address
+    /// demands one there as well
     #[arg(
         long,
         env = "REMEMBER_LISTEN_API",
@@ -81,15 +83,16 @@ pub(super) struct Node {
     )]
     #[arg(value_delimiter = ',')]
     listen_api: Vec<ApiAddress>,
-    /// Where to answer questions of health, and metrics
+    /// Where to answer questions of health, and metrics; 127.0.0.1:7402 if not said, and in a pod
+    /// the pod's own address, where Kubernetes asks
     #[arg(
         long,
         env = "REMEMBER_LISTEN_ADMIN",
         value_name = "HOST:PORT",
         hide_env_values = true
     )]
-    #[arg(value_parser = parse_address, default_value = "127.0.0.1:7402")]
-    listen_admin: Address,
+    #[arg(value_parser = parse_address)]
+    listen_admin: Option<Address>,
     #[command(flatten)]
     tls: TlsFlags,
     /// Let peers and clients speak without TLS beyond this machine: whoever reaches the ports can
@@ -252,6 +255,32 @@ impl Node {
         std::future::pending::<()>().await;
     }
 
+    /// Where clients are answered. In a pod that is over loopback too: the application beside the
+    /// node, and whoever runs a command in the pod, have no certificate.
+    fn apis(&self, own: &MemberAddress) -> Vec<ApiAddress> {
+        if !self.listen_api.is_empty() {
+            return self.listen_api.clone();
+        }
+        let near = self.pods.cluster.as_ref().map(|_| loopback(API_PORT));
+        let near = near.filter(|near| *near != own.api);
+        near.iter()
+            .chain([&own.api])
+            .map(ApiAddress::from)
+            .collect()
+    }
+
+    /// Where health and metrics are told. The kubelet asks at the address of the pod.
+    fn admin(&self, own: &MemberAddress) -> Address {
+        let default = || {
+            let in_pod = self.pods.cluster.as_ref().map(|_| Address {
+                host: own.api.host.clone(),
+                port: ADMIN_PORT,
+            });
+            in_pod.unwrap_or_else(|| loopback(ADMIN_PORT))
+        };
+        self.listen_admin.clone().unwrap_or_else(default)
+    }
+
     /// A port for clients, and what is shown there if it speaks TLS.
     async fn listen_api(
         &self,
@@ -291,17 +320,12 @@ impl Node {
         let own = own.context("a node without an address of its own")?;
         let at = self.listen_peer.as_ref().unwrap_or(&own.peer);
         let peer = listen("peers", at, identity.is_some() || self.allow_plain).await?;
-        let apis = if self.listen_api.is_empty() {
-            vec![ApiAddress::from(&own.api)]
-        } else {
-            self.listen_api.clone()
-        };
         let mut ports = Vec::new();
-        for api in apis {
+        for api in self.apis(own) {
             ports.push(self.listen_api(&api, identity.as_ref()).await?);
         }
         // It shows nothing secret, and nothing there acts.
-        let admin = listen("health and metrics", &self.listen_admin, true).await?;
+        let admin = listen("health and metrics", &self.admin(own), true).await?;
         let signals = signals()?;
         let node = start(settings, peer)?;
         let server = Server::new(node.handle.clone(), Limits::default());
@@ -347,6 +371,11 @@ impl From<&Address> for ApiAddress {
         let (at, is_https) = (at.clone(), false);
         Self { at, is_https }
     }
+}
+
+fn loopback(port: u16) -> Address {
+    let host = std::net::Ipv4Addr::LOCALHOST.to_string();
+    Address { host, port }
 }
 
 async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpListener> {
@@ -397,4 +426,84 @@ pub(super) fn die_with(parent: i32) -> anyhow::Result<()> {
         return Ok(());
     }
     anyhow::bail!("process {parent}, which should be this one's parent, is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+
+    const POD: [&str; 9] = [
+        "--cluster=store",
+        "--replicas=3",
+        "--pod-name=store-1",
+        "--pod-namespace=default",
+        "--pod-uid=uid-1",
+        "--data-dir=/data",
+        "--tls-cert=/tls/tls.crt",
+        "--tls-key=/tls/tls.key",
+        "--tls-ca=/tls/ca.crt",
+    ];
+
+    /// The addresses for clients and that for health, of a node with these flags.
+    fn listens(flags: &[&str]) -> (Vec<String>, String) {
+        let command = Node::augment_args(clap::Command::new("node").no_binary_name(true));
+        let matches = command.try_get_matches_from(flags).unwrap();
+        let node = Node::from_arg_matches(&matches).unwrap();
+        let place = node.place().unwrap();
+        let own = place.members[&place.id].as_ref().unwrap();
+        let apis = node.apis(own);
+        let apis = apis.iter().map(|api| {
+            let scheme = if api.is_https { "https://" } else { "" };
+            format!("{scheme}{}", api.at)
+        });
+        (apis.collect(), node.admin(own).to_string())
+    }
+
+    fn in_pod<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&POD, more].concat()
+    }
+
+    #[test]
+    fn a_pod_answers_at_its_own_address_and_whoever_is_in_it() {
+        let (apis, admin) = listens(&in_pod(&["--pod-ip=10.1.2.3"]));
+        assert_eq!(apis, ["127.0.0.1:7401", "10.1.2.3:7401"]);
+        assert_eq!(admin, "10.1.2.3:7402");
+        let (apis, admin) = listens(&in_pod(&["--pod-ip=fd00::7"]));
+        assert_eq!(apis, ["127.0.0.1:7401", "[fd00::7]:7401"]);
+        assert_eq!(admin, "[fd00::7]:7402");
+        let (apis, _) = listens(&in_pod(&["--pod-ip=127.0.0.1"]));
+        assert_eq!(apis, ["127.0.0.1:7401"], "one address is listened at once");
+    }
+
+    #[test]
+    fn what_is_said_wins_over_what_a_pod_does_by_itself() {
+        let said = [
+            "--pod-ip=10.1.2.3",
+            "--listen-api=https://127.0.0.1:1,10.1.2.3:2",
+            "--listen-admin=[::]:3",
+        ];
+        let (apis, admin) = listens(&in_pod(&said));
+        assert_eq!(apis, ["https://127.0.0.1:1", "10.1.2.3:2"]);
+        assert_eq!(admin, "[::]:3");
+    }
+
+    #[test]
+    fn outside_of_pods_health_is_told_to_this_machine_alone() {
+        let members = "--members=1=10.0.0.1:1/10.0.0.1:2";
+        let (apis, admin) = listens(&["--id=1", members, "--data-dir=/data"]);
+        assert_eq!(apis, ["10.0.0.1:2"]);
+        assert_eq!(admin, "127.0.0.1:7402");
+    }
+
+    #[tokio::test]
+    async fn an_address_of_version_6_is_listened_at() {
+        let at = Address {
+            host: std::net::Ipv6Addr::LOCALHOST.to_string(),
+            port: 0,
+        };
+        let listener = listen("tests", &at, false).await.unwrap();
+        assert!(listener.local_addr().unwrap().is_ipv6());
+    }
 }

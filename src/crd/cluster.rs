@@ -184,6 +184,7 @@ pub struct Service {
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
     /// What it is called: small letters, digits, and '-' in between.
+    // A DNS label, which may be all digits: only the names of a container's ports may not.
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
