@@ -93,7 +93,7 @@ fn refusing() -> String {
 
 #[test]
 fn help_is_as_it_was_agreed() {
-    let pages: [&[&str]; 18] = [
+    let pages: [&[&str]; 20] = [
         &[],
         &["node"],
         &["local"],
@@ -109,6 +109,8 @@ fn help_is_as_it_was_agreed() {
         &["bench", "failover"],
         &["bench", "write"],
         &["bench", "idle"],
+        &["hello"],
+        &["ask"],
         &["completion"],
         &["version"],
         &["-h"],
@@ -309,6 +311,39 @@ fn what_a_node_answers_decides_the_exit_code() {
         let node = StandIn::answering(Some((status, body)));
         let output = run(&[arguments, &["--endpoint", &node.endpoint]].concat());
         demand(&output, code, "because");
+    }
+}
+
+#[test]
+fn any_url_can_be_asked() {
+    let server = StandIn::answering(Some((200, "all is well")));
+    let url = format!("http://{}/readyz?verbose", server.endpoint);
+    demand(&run(&["ask", &url]), 0, "all is well");
+    // An address in brackets is one of IPv6, or of IPv4: who writes it need not know.
+    let (host, port) = server.endpoint.split_once(':').unwrap();
+    let url = format!("http://[{host}]:{port}");
+    demand(&run(&["ask", &url]), 0, "all is well");
+    let asked = ["GET /readyz?verbose HTTP/1.1", "GET / HTTP/1.1"];
+    assert_eq!(server.requests(), asked);
+
+    for (status, code) in [(404, 3), (500, 1), (503, 1)] {
+        let server = StandIn::answering(Some((status, "not yet")));
+        let url = format!("http://{}/readyz", server.endpoint);
+        demand(&run(&["ask", &url]), code, &format!("it answers {status}"));
+    }
+    let nobody = format!("http://{}/", refusing());
+    demand(
+        &run(&["ask", &nobody]),
+        5,
+        &nobody["http://".len()..nobody.len() - 1],
+    );
+    for url in [
+        "127.0.0.1:1/",
+        "https://127.0.0.1:1/",
+        "http://a/",
+        "http://a:1/b c",
+    ] {
+        demand(&run(&["ask", url]), 2, "invalid value");
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) struct Client {
     tls: TlsFlags,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A time as a flag says it.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text
         .parse()
         .ok()

@@ -5,6 +5,8 @@
 //!       --> local                     several nodes as child processes, and a live table
 //!       --> bench                     clusters as child processes, loaded and measured
 //!       --> status, transfer, kv      clients: `client` --> HTTP --> any node
+//!       --> hello                     an example application beside a node
+//!       --> ask                       any HTTP server
 //!       --> certs                     files for mutual TLS
 //!       --> crd                       the custom resource's definition
 //!       --> completion, version
@@ -14,6 +16,7 @@
 //! What a command returns as its exit code is in [`exit`]. Nothing that a user of the library
 //! would miss is here.
 
+mod ask;
 mod bench;
 mod certs;
 mod client;
@@ -23,6 +26,7 @@ mod endpoint;
 mod environment;
 mod events;
 mod exit;
+mod hello;
 mod home;
 mod kv;
 mod kv_entry;
@@ -76,6 +80,8 @@ enum Command {
     Kv(kv::Kv),
     #[command(subcommand)]
     Bench(bench::Bench),
+    Hello(hello::Hello),
+    Ask(ask::Ask),
     Certs(certs::Certs),
     /// Prints the definition of the custom resource RememberCluster, for `kubectl apply -f -`
     Crd,
@@ -109,6 +115,8 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Transfer(transfer) => transfer.run(),
         Command::Kv(kv) => kv.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Hello(hello) => hello.run(),
+        Command::Ask(ask) => ask.run(),
         Command::Certs(certs) => certs.run(),
         Command::Crd => crd::print(),
         Command::Completion(completion) => completion.run(&mut Cli::command()),
