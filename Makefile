@@ -9,7 +9,7 @@ CARGO := cargo
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # The stages of `make test`, in order: the cheap ones first.
-STAGES := fmt lint layers unit sim faults mutants doc cluster
+STAGES := fmt lint layers unit sim faults mutants doc chart cluster
 
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
 NEEDS := cc:build-essential make:build-essential git:git \
@@ -17,8 +17,8 @@ NEEDS := cc:build-essential make:build-essential git:git \
     iptables:iptables conntrack:conntrack curl:curl flock:util-linux socat:socat \
     openssl:openssl runc:runc /usr/lib/cni/bridge:containernetworking-plugins
 
-# What a Kubernetes of our own is made of: directories in tools/go.
-KUBERNETES := etcd kubernetes containerd
+# What a Kubernetes of our own is made of, and what installs on it: directories in tools/go.
+KUBERNETES := etcd kubernetes containerd helm
 
 # The container image, and the target for which its program is linked with everything in it.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -42,7 +42,7 @@ INPUTS ?= 10000000
 SEED ?= 1
 
 .PHONY: help test $(STAGES) machine deps sim soak fuzz tidy deny bench bench-deps bench-load clean \
-    image cluster-deps cluster-up cluster-down
+    image chart-deps cluster-deps cluster-up cluster-down try
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
@@ -105,7 +105,7 @@ fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
 
 lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test faults --test cluster -- -D warnings
+	$(CARGO) clippy --locked --test faults --test chart --test cluster -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
@@ -141,6 +141,9 @@ faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in names
 mutants: ## Plants bugs into a copy of the sources, and demands that each is caught.
 	$(CARGO) test --locked --test mutants
 
+chart: chart-deps ## The chart: what helm renders of it and refuses, and that its copies are fresh.
+	$(CARGO) test --locked --test chart
+
 cluster: image cluster-deps ## Stories on a real Kubernetes that this starts and ends; as root.
 	$(CARGO) test --locked --test cluster
 
@@ -148,11 +151,17 @@ image: ## The container image, an archive for ctr, podman, kind and docker: targ
 	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --release --target $(STATIC)
 	tools/image remember:$(VERSION) target/$(STATIC)/release/remember $(IMAGE)
 
-cluster-deps: ## Builds Kubernetes from pinned Go modules, into the cache: 8 minutes the first time.
+chart-deps: ## Builds helm from its pinned Go module, into the cache: 2 minutes at first.
+	tools/go/build helm
+
+cluster-deps: ## Builds Kubernetes from pinned Go modules, into the cache: 10 minutes at first.
 	tools/go/build $(KUBERNETES)
 
 cluster-up: machine cluster-deps ## A Kubernetes of three nodes here, without Docker; as root.
 	tools/cluster/up
+
+try: ## A tour of all this on the cluster of cluster-up, or on that of KUBECONFIG.
+	tools/try
 
 cluster-down: ## Ends it and removes all of it but the cached programs.
 	tools/cluster/down

@@ -106,8 +106,8 @@ impl Pods {
     fn start(count: usize, name: &str) -> Self {
         let directory =
             std::env::temp_dir().join(format!("remember-{name}-{}", std::process::id()));
-        let apis: Vec<_> = (0..count).map(|_| free_port()).collect();
-        let members: Vec<_> = (apis.iter().enumerate())
+        let ports: Vec<_> = (0..count).map(|_| free_port()).collect();
+        let members: Vec<_> = (ports.iter().enumerate())
             .map(|(nth, api)| format!("{}=127.0.0.1:{}/127.0.0.1:{api}", nth + 1, free_port()))
             .collect();
         let nodes = (1..=count).map(|id| {
@@ -127,7 +127,7 @@ impl Pods {
             .unwrap()
         });
         let nodes = nodes.collect();
-        let apps = (apis.iter().enumerate())
+        let apps = (ports.iter().enumerate())
             .map(|(nth, api)| Hello::beside(&format!("127.0.0.1:{api}"), &format!("hello-{nth}")));
         let apps = apps.collect();
         Self {
@@ -206,8 +206,8 @@ fn notes_are_written_by_one_pod_and_read_by_another() {
     assert_eq!(other.ask("PUT", "/notes/a%20b/c", "", "second").0, 204);
     assert_eq!(one.ask("GET", "/notes/a%20b/c", "", "").2, "second");
     // A condition is the node's to judge.
-    let once = "if-none-match: *\r\n";
-    assert_eq!(one.ask("PUT", "/notes/a%20b/c", once, "third").0, 412);
+    let only_new = "if-none-match: *\r\n";
+    assert_eq!(one.ask("PUT", "/notes/a%20b/c", only_new, "third").0, 412);
     assert_eq!(one.ask("GET", "/notes/a%20b/c", "", "").2, "second");
     let (status, _, body) = one.ask("GET", "/notes/none", "", "");
     assert_eq!(status, 404, "{body}");
