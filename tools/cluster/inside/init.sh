@@ -8,6 +8,8 @@ source "$inside/../settings.sh"
 source "$inside/network.sh"
 # shellcheck source=tools/cluster/inside/components.sh
 source "$inside/components.sh"
+# shellcheck source=tools/cluster/inside/volumes.sh
+source "$inside/volumes.sh"
 
 # A place for the names of networks that only the cluster sees.
 mount -t tmpfs -o mode=755 remember /run
@@ -25,6 +27,7 @@ for node in $(seq "$nodes"); do
 done
 until [[ $(api get nodes --no-headers | grep -cw Ready) == "$nodes" ]]; do sleep 0.2; done
 until api get serviceaccount default; do sleep 0.1; done
+provide_volumes
 touch "$directory/ready"
 
 # As the first process it is the parent of all orphans; bash buries them when it hears of them.
