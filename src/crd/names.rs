@@ -51,3 +51,19 @@ pub fn followers_service(cluster: &str) -> String {
 pub fn peers_service(cluster: &str) -> String {
     format!("{cluster}-peers")
 }
+
+/// The ConfigMap that is the record of a cluster: its fence and its step slot (R1, R3).
+#[must_use]
+pub fn record(cluster: &str) -> String {
+    format!("{cluster}-record")
+}
+
+/// The number, from 1, of the node in the pod with this name: pods are named after their
+/// StatefulSet and counted from 0. `None` if it is no pod of the cluster.
+#[must_use]
+pub fn node_number(pod: &str, cluster: &str) -> Option<u64> {
+    let ordinal = pod.strip_prefix(cluster)?.strip_prefix('-')?;
+    // Other spellings of a number are other pods.
+    let number: u64 = ordinal.parse().ok()?;
+    (number.to_string() == ordinal).then(|| number.checked_add(1))?
+}

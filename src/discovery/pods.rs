@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::MemberAddress;
 use crate::consensus::NodeId;
-use crate::crd::{API_PORT, CLUSTER_LABEL, PEER_PORT};
+use crate::crd::{API_PORT, CLUSTER_LABEL, PEER_PORT, node_number};
 use crate::wire::{Address, limits};
 
 /// Why pods cannot be watched at all.
@@ -105,11 +105,8 @@ pub fn pod_address(host: &str) -> MemberAddress {
 /// The id of the node in the pod with this name; `None` if it is no pod of the cluster.
 #[must_use]
 pub fn node_of_pod(pod: &str, cluster: &str) -> Option<NodeId> {
-    let ordinal = pod.strip_prefix(cluster)?.strip_prefix('-')?;
-    // Other spellings of a number are other pods.
-    let number: u64 = ordinal.parse().ok()?;
-    let id = number.checked_add(1)?;
-    (number.to_string() == ordinal && id <= limits::NODE_ID_MAX).then_some(NodeId(id))
+    let id = node_number(pod, cluster)?;
+    (id <= limits::NODE_ID_MAX).then_some(NodeId(id))
 }
 
 #[cfg(test)]

@@ -3,7 +3,18 @@
 //! It elects nobody and never asks a node of this process: it hears over HTTP what nodes say of
 //! themselves, and writes labels ([`route`]). Any number of operators may run at once.
 //!
-//! `route` decides and calls nobody, so it builds with the pure layers, and bugs are planted in it
-//! as in them (`tests/mutants`).
+//! What `route` decides, it decides without calling anybody, so that builds with the pure layers,
+//! and bugs are planted in it as in them (`tests/mutants`).
 
+#[cfg(feature = "full")]
+mod patch;
+#[cfg(feature = "full")]
+mod pods;
+#[cfg(feature = "full")]
+mod record;
 pub mod route;
+
+#[cfg(feature = "full")]
+pub use pods::{ClusterKey, PodView, PodViews, Pods};
+#[cfg(feature = "full")]
+pub use record::{Fence, Record, Records, Step, StepKind};

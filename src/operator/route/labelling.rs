@@ -36,6 +36,13 @@ impl PodRole {
             Self::Candidate => "candidate",
         }
     }
+
+    /// Reads the value of the label; `None` if it says nothing of the kind.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Leader, Self::Follower, Self::Candidate];
+        all.into_iter().find(|role| role.name() == name)
+    }
 }
 
 /// A pod as a list from the API server shows it.
@@ -52,7 +59,9 @@ pub struct PodSeen {
 }
 
 impl PodSeen {
-    fn is(&self, role: PodRole, term: Term) -> bool {
+    /// Whether it says exactly this.
+    #[must_use]
+    pub fn is(&self, role: PodRole, term: Term) -> bool {
         (self.role, self.term) == (Some(role), Some(term))
     }
 }

@@ -1,0 +1,253 @@
+//! The record of a cluster: one small ConfigMap, the same for all operators (R1, R3).
+//!
+//! It holds the *fence*, below which nobody labels any more, and the *step*: the last destructive
+//! step that an operator has claimed. Both are changed by compare-and-set and in no other way, so
+//! that of two operators one is told that it was too late. The fence never goes back: a record that
+//! is lost, or whose fence somebody has spoiled, is made anew from the highest term that is to be
+//! seen ([`Records::rebuild`]).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Error};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::patch;
+use super::pods::{ClusterKey, parse_term};
+use crate::consensus::Term;
+use crate::crd::{CLUSTER_LABEL, FIELD_MANAGER, record};
+
+const FENCE: &str = "fence";
+const STEP: &str = "step";
+
+/// The record of one cluster, wherever it is asked for.
+#[derive(Clone)]
+pub struct Records {
+    api: Api<ConfigMap>,
+    cluster: ClusterKey,
+    owner: OwnerReference,
+}
+
+/// What a record says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The fence.
+    pub fence: Fence,
+    /// The last destructive step that was claimed. One that cannot be read is none: whoever takes
+    /// a step looks first whether it may be taken.
+    pub step: Option<Step>,
+    /// The version of the record, for compare-and-set.
+    pub resource_version: String,
+}
+
+/// The term below which nobody labels any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fence {
+    /// As an operator has written it.
+    Whole(Term),
+    /// Somebody has spoiled it; the least that it can have been.
+    Spoiled(Term),
+}
+
+/// A step that cannot be taken back.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// What is done.
+    pub kind: StepKind,
+    /// The pod to which it is done.
+    pub pod: String,
+    /// That pod's uid, lest its successor be taken for it.
+    pub uid: String,
+}
+
+/// What is done in a step.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepKind {
+    /// A pod is deleted, so that another is made in its place.
+    DeletePod,
+}
+
+impl Record {
+    fn of(object: ConfigMap) -> Self {
+        let data = object.data.unwrap_or_default();
+        let fence = data.get(FENCE).map_or("", String::as_str);
+        // What can be read at all is believed as a lower bound, however it is spelled. What is no
+        // term at all would shut everybody out for ever.
+        let least = || {
+            let least = fence.trim().parse().map(Term).unwrap_or_default();
+            Some(least)
+                .filter(|least| *least <= Term::MAX)
+                .unwrap_or_default()
+        };
+        let step = data.get(STEP).and_then(|step| {
+            let read = serde_json::from_str(step);
+            let name = object.metadata.name.as_deref();
+            let log = |error| warn!(%error, name, "the step in the record cannot be read");
+            read.map_err(log).ok()
+        });
+        Self {
+            fence: parse_term(fence).map_or_else(|| Fence::Spoiled(least()), Fence::Whole),
+            step,
+            resource_version: object.metadata.resource_version.unwrap_or_default(),
+        }
+    }
+}
+
+impl Records {
+    /// The record of `cluster`, which ends with its owner.
+    #[must_use]
+    pub fn new(client: Client, cluster: ClusterKey, owner: OwnerReference) -> Self {
+        Self {
+            api: Api::namespaced(client, &cluster.namespace),
+            cluster,
+            owner,
+        }
+    }
+
+    fn name(&self) -> String {
+        record(&self.cluster.name)
+    }
+
+    /// Reads the record; `None` if there is none.
+    pub async fn read(&self) -> Result<Option<Record>, Error> {
+        let object = self.api.get_opt(&self.name()).await?;
+        Ok(object.map(Record::of))
+    }
+
+    /// Makes the record, with the fence at a term. That there is one already is as good.
+    pub async fn create(&self, fence: Term) -> Result<(), Error> {
+        let cluster = self.cluster.name.to_string();
+        let object = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(self.name()),
+                labels: Some(BTreeMap::from([(CLUSTER_LABEL.to_owned(), cluster)])),
+                owner_references: Some(vec![self.owner.clone()]),
+                ..ObjectMeta::default()
+            },
+            data: Some(BTreeMap::from([(FENCE.to_owned(), fence.to_string())])),
+            ..ConfigMap::default()
+        };
+        let manager = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match self.api.create(&manager, &object).await {
+            Err(Error::Api(status)) if status.is_already_exists() => Ok(()),
+            created => created.map(drop),
+        }
+    }
+
+    /// Raises the fence, if it is still where it was read.
+    ///
+    /// # Panics
+    /// If `to` is not above `from`: the fence never goes back.
+    pub async fn raise_fence(&self, from: Term, to: Term) -> Result<(), Error> {
+        assert!(from < to, "a fence at {from} was to be raised to {to}");
+        let path = format!("/data/{FENCE}");
+        self.patch(&[
+            patch::test(&path, &from.to_string()),
+            patch::add(&path, &to.to_string()),
+        ])
+        .await
+    }
+
+    /// Claims a step, if nobody has changed the record since it was read. A conflict says that
+    /// another operator was first, or has raised the fence: read it again.
+    pub async fn claim_step(&self, seen: &Record, step: &Step) -> Result<(), Error> {
+        let step = serde_json::to_string(step).map_err(Error::SerdeError)?;
+        self.patch(&[
+            patch::test("/metadata/resourceVersion", &seen.resource_version),
+            patch::add(&format!("/data/{STEP}"), &step),
+        ])
+        .await
+    }
+
+    /// Makes a record that is lost or spoiled anew, with the fence at the highest term that is to
+    /// be seen anywhere, and at least where it can be read. One that is sound is left alone.
+    pub async fn rebuild(&self, highest_seen: Term) -> Result<(), Error> {
+        let name = self.name();
+        let Some(found) = self.read().await? else {
+            warn!(name, fence = %highest_seen, "the cluster's record is lost; it is made anew");
+            return self.create(highest_seen).await;
+        };
+        let Fence::Spoiled(least) = found.fence else {
+            return Ok(());
+        };
+        let fence = highest_seen.max(least);
+        warn!(name, %fence, "the fence in the cluster's record is no number; it is written anew");
+        let mut data = BTreeMap::from([(FENCE, fence.to_string())]);
+        if let Some(step) = &found.step {
+            let step = serde_json::to_string(step).map_err(Error::SerdeError)?;
+            data.insert(STEP, step);
+        }
+        self.patch(&[
+            patch::test("/metadata/resourceVersion", &found.resource_version),
+            serde_json::json!({"op": "add", "path": "/data", "value": data}),
+        ])
+        .await
+    }
+
+    async fn patch(&self, operations: &[serde_json::Value]) -> Result<(), Error> {
+        let patch: Patch<()> = patch::json(operations)?;
+        let manager = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patched = self.api.patch(&self.name(), &manager, &patch).await;
+        patched.map(drop)
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Records");
+        shown.field("cluster", &self.cluster);
+        shown.finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(data: Option<&[(&str, &str)]>) -> Record {
+        let data = data.map(|data| {
+            let data = data.iter();
+            data.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        });
+        Record::of(ConfigMap {
+            data,
+            ..ConfigMap::default()
+        })
+    }
+
+    #[test]
+    fn a_record_reads_as_it_is_written() {
+        let step = Step {
+            kind: StepKind::DeletePod,
+            pod: "store-1".to_owned(),
+            uid: "u".to_owned(),
+        };
+        let text = serde_json::to_string(&step).unwrap();
+        assert_eq!(text, r#"{"kind":"DeletePod","pod":"store-1","uid":"u"}"#);
+        let read = record(Some(&[("fence", "7"), ("step", &text)]));
+        assert_eq!(read.fence, Fence::Whole(Term(7)));
+        assert_eq!(read.step, Some(step));
+    }
+
+    #[test]
+    fn a_spoiled_fence_is_not_taken_for_0() {
+        for (fence, least) in [("", 0), ("x", 0), ("-7", 0), (" 7\n", 7), ("+7", 7)] {
+            let read = record(Some(&[("fence", fence), ("step", "{")]));
+            assert_eq!(read.fence, Fence::Spoiled(Term(least)), "{fence:?}");
+            assert_eq!(read.step, None);
+        }
+        let huge = record(Some(&[("fence", &u64::MAX.to_string())]));
+        assert_eq!(huge.fence, Fence::Spoiled(Term(0)));
+        assert_eq!(record(None).fence, Fence::Spoiled(Term(0)));
+    }
+}
