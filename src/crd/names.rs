@@ -52,6 +52,18 @@ pub fn peers_service(cluster: &str) -> String {
     format!("{cluster}-peers")
 }
 
+/// The Secret with the certificates of the pods, which the sidecar of each of them mounts.
+#[must_use]
+pub fn tls_secret(cluster: &str) -> String {
+    format!("{cluster}-tls")
+}
+
+/// The Secret with the key of the cluster's authority, which no pod mounts.
+#[must_use]
+pub fn authority_secret(cluster: &str) -> String {
+    format!("{cluster}-ca")
+}
+
 /// The ConfigMap that is the record of a cluster: its fence and its step slot (R1, R3).
 #[must_use]
 pub fn record(cluster: &str) -> String {

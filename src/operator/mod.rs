@@ -7,6 +7,10 @@
 //! and bugs are planted in it as in them (`tests/mutants`).
 
 #[cfg(feature = "full")]
+pub mod build;
+#[cfg(feature = "full")]
+pub mod certificates;
+#[cfg(feature = "full")]
 mod patch;
 #[cfg(feature = "full")]
 mod pods;

@@ -11,8 +11,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
+use super::MemberName;
 use super::credentials::{Contents, Credentials};
-use super::{Files, MemberName};
 
 /// What every authority made here is called. It is the same for all, so that a certificate can be
 /// issued by whoever holds the key, without reading the authority's own.
@@ -89,19 +89,23 @@ impl Authority {
         let sample = Subject::Client("sample".to_owned());
         let sample = authority.issue(&sample, CLOCKS_DIFFER)?;
         let contents = Contents::new(&sample.certificate, &sample.key, certificate);
-        let nowhere = Files {
-            certificate: "sample".into(),
-            key: "sample".into(),
-            authority: "authority".into(),
-        };
-        let checked = Credentials::new(&nowhere, &contents);
+        let checked = Credentials::new(&Contents::files(), &contents);
         checked.map_err(|error| IssueError::Authority(error.to_string()))?;
         Ok(authority)
     }
 
     /// Issues a certificate that is valid from now on for `lifetime`.
     pub fn issue(&self, subject: &Subject, lifetime: Duration) -> Result<Issued, IssueError> {
-        let now = SystemTime::now();
+        self.issue_at(subject, SystemTime::now(), lifetime)
+    }
+
+    /// Issues a certificate that is valid from `now` on for `lifetime`.
+    pub fn issue_at(
+        &self,
+        subject: &Subject,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<Issued, IssueError> {
         self.issue_between(subject, now - CLOCKS_DIFFER, now + lifetime)
     }
 

@@ -16,14 +16,18 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use webpki::EndEntityCert;
 
-use super::Stream;
 use super::error::{Error, Failure, fault};
 use super::name::{MemberName, dns_names};
+use super::{Issued, Roots, Stream};
 use crate::consensus::NodeId;
 
 /// The longest file that is read, in bytes; a longer one is refused.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a client of the API speaks.
+const API_PROTOCOL: &[u8] = b"http/1.1";
 
 /// Where the credentials of one process are, each in PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +67,15 @@ impl Contents {
             certificate: certificate.into(),
             key: key.into(),
             authority: authority.into(),
+        }
+    }
+
+    /// What messages call contents that come from no files.
+    pub(super) fn files() -> Files {
+        Files {
+            certificate: "(certificate)".into(),
+            key: "(key)".into(),
+            authority: "(authority)".into(),
         }
     }
 }
@@ -115,6 +128,13 @@ fn certificates(
 impl Credentials {
     /// Reads and checks everything but the names.
     pub(super) fn new(files: &Files, contents: &Contents) -> Result<Self, Error> {
+        let credentials = Self::read(files, contents)?;
+        credentials.check_at(UnixTime::now())?;
+        Ok(credentials)
+    }
+
+    /// Reads everything, and checks nothing but that it is what it should be.
+    pub(super) fn read(files: &Files, contents: &Contents) -> Result<Self, Error> {
         let chain = certificates("certificate", &files.certificate, &contents.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| Error::NotPem {
             what: "private key",
@@ -129,19 +149,17 @@ impl Credentials {
                 error: error.to_string(),
             })?;
         }
-        let credentials = Self {
+        Ok(Self {
             files: files.clone(),
             chain,
             key,
             roots: Arc::new(roots),
             provider: Arc::new(ring::default_provider()),
-        };
-        credentials.check_at(UnixTime::now())?;
-        Ok(credentials)
+        })
     }
 
     /// Says what another side would have against the certificate at some time.
-    fn check_at(&self, time: UnixTime) -> Result<(), Error> {
+    pub(super) fn check_at(&self, time: UnixTime) -> Result<(), Error> {
         let (own, chain) = self.own();
         let verified = self.verifier()?.verify_client_cert(own, chain, time);
         verified.map(drop).map_err(|error| self.refused(&error))
@@ -153,6 +171,34 @@ impl Credentials {
             || unreachable!("a file without certificates was refused"),
             |(own, chain)| (own, chain),
         )
+    }
+
+    /// Whether the key is the certificate's own.
+    pub(super) fn check_key(&self) -> Result<(), Error> {
+        self.client(API_PROTOCOL).map(drop)
+    }
+
+    /// Whether the certificate is that of this member at these hosts, and of nobody else.
+    pub(super) fn check_names(&self, name: &MemberName, hosts: &[String]) -> Result<(), Error> {
+        let (own, _) = self.own();
+        let due: Vec<_> = std::iter::once(name.to_string())
+            .chain(hosts.iter().cloned())
+            .collect();
+        let names = |host: &String| {
+            let (Ok(own), Ok(host)) = (
+                EndEntityCert::try_from(own),
+                ServerName::try_from(host.as_str()),
+            ) else {
+                return false;
+            };
+            own.verify_is_valid_for_subject_name(&host).is_ok()
+        };
+        let shown = dns_names(own);
+        if due.iter().all(names) && shown.iter().all(|shown| due.contains(shown)) {
+            Ok(())
+        } else {
+            Err(self.misnamed(name.id, shown))
+        }
     }
 
     /// Whether the certificate expires within `time`.
@@ -255,8 +301,19 @@ fn setup(error: &impl ToString) -> Error {
 impl Connector {
     /// Reads a client's certificate, its key, and the authority of the nodes.
     pub fn read(files: &Files) -> Result<Self, Error> {
-        let credentials = Credentials::new(files, &files.read()?)?;
-        Ok(Self(credentials.client(b"http/1.1")?))
+        Self::of(files, &files.read()?)
+    }
+
+    /// A client whose certificate was just issued and is kept nowhere; the nodes have theirs from
+    /// any of `roots`.
+    pub fn new(issued: &Issued, roots: &Roots) -> Result<Self, Error> {
+        let contents = Contents::new(&issued.certificate, &issued.key, &roots.pem());
+        Self::of(&Contents::files(), &contents)
+    }
+
+    fn of(files: &Files, contents: &Contents) -> Result<Self, Error> {
+        let credentials = Credentials::new(files, contents)?;
+        Ok(Self(credentials.client(API_PROTOCOL)?))
     }
 
     /// Secures a connection to the node that is reached as `host`, a name or an address, which its
@@ -264,6 +321,27 @@ impl Connector {
     pub async fn connect(&self, tcp: TcpStream, host: &str) -> Result<Stream, Failure> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|_| Failure::Refused(format!("{host} is no name of a host")))?;
+        self.connect_as(tcp, name).await
+    }
+
+    /// Secures a connection to where a member should be, whatever its address is called. Only that
+    /// member of that cluster will do.
+    pub async fn connect_member(
+        &self,
+        tcp: TcpStream,
+        member: &MemberName,
+    ) -> Result<Stream, Failure> {
+        let Some(name) = member.server_name() else {
+            return Err(Failure::Refused(format!("{member} is no name of a host")));
+        };
+        self.connect_as(tcp, name).await
+    }
+
+    async fn connect_as(
+        &self,
+        tcp: TcpStream,
+        name: ServerName<'static>,
+    ) -> Result<Stream, Failure> {
         let connector = TlsConnector::from(Arc::clone(&self.0));
         Ok(Stream::tls(connector.connect(name, tcp).await?))
     }

@@ -5,6 +5,8 @@
 //!     ^                           |   (a member)  +--> accept_client        the API
 //!     | keep_fresh                +--> Connector                            a client of the API
 //!   Authority --issue--> Issued   (for machines without Kubernetes, and for the operator)
+//!                          |
+//!   Roots -----------------+--check--> whether it is still of use, for whoever renews it
 //! ```
 //!
 //! TLS 1.3 only, and a certificate of the one authority on both ends, always. A member's
@@ -19,6 +21,7 @@ mod authority;
 mod credentials;
 mod error;
 mod identity;
+mod kept;
 mod name;
 mod stream;
 
@@ -29,5 +32,6 @@ pub use authority::{Authority, IssueError, Issued, Subject};
 pub use credentials::{Connector, Files};
 pub use error::{Error, Failure};
 pub use identity::{Identity, Stranger};
+pub use kept::Roots;
 pub use name::{ClusterName, MemberName, NameError};
 pub use stream::Stream;
