@@ -7,6 +7,7 @@
 //!       --> status, transfer, kv      clients: `client` --> HTTP --> any node
 //!       --> hello                     an example application beside a node
 //!       --> ask                       any HTTP server
+//!       --> operator                  this process looks after clusters in Kubernetes
 //!       --> certs                     files for mutual TLS
 //!       --> crd                       the custom resource's definition
 //!       --> completion, version
@@ -35,6 +36,7 @@ mod local;
 mod log;
 mod node;
 mod node_process;
+mod operator;
 mod pods;
 mod print_config;
 mod status;
@@ -73,6 +75,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Node(Box<node::Node>),
+    Operator(operator::Operator),
     Local(local::Local),
     Status(status::Status),
     Transfer(transfer::Transfer),
@@ -109,6 +112,10 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Node(node) => {
             let given = matches.subcommand_matches("node");
             node.run(given.unwrap_or(matches), terminal)
+        }
+        Command::Operator(operator) => {
+            let given = matches.subcommand_matches("operator");
+            operator.run(given.unwrap_or(matches), terminal)
         }
         Command::Local(local) => local.run(terminal),
         Command::Status(status) => status.run(terminal),

@@ -101,6 +101,17 @@ impl Conditions {
         told.observed_generation = self.generation;
     }
 
+    /// What is said by now: yes, no, or `None` if that is unknown.
+    #[must_use]
+    pub fn is(&self, kind: ConditionKind) -> Option<bool> {
+        let told = self.told.iter().find(|told| told.type_ == kind.name())?;
+        match told.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        }
+    }
+
     /// What the status says from now on.
     #[must_use]
     pub fn told(self) -> Vec<Condition> {

@@ -24,7 +24,7 @@ pub struct RememberClusterStatus {
     /// Who leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderStatus>,
-    /// The newest term that a majority of the members agreed on, with a leader or without.
+    /// The newest term in which a pod got the leader's label: its leader's fencing token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<i64>,
     /// How often the leader's label has moved since the cluster was made.

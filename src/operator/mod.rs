@@ -1,32 +1,70 @@
 //! The operator: makes what a `RememberCluster` asks for, and leads traffic to its leader.
 //!
-//! It elects nobody and never asks a node of this process: it hears over HTTP what nodes say of
-//! themselves, and writes labels ([`route`]). Any number of operators may run at once.
-//!
 //! ```text
-//!   RememberCluster --> validate.rs --> build/          the objects of a cluster
-//!   two Secrets     --> certificates.rs                 what they should hold
-//!   role streams    --> route/                          who carries the leader's label
+//!   run.rs        watches clusters, objects and pods, and has each cluster visited
+//!     reconcile.rs    a visit: observe -> validate -> build -> apply -> report
+//!       validate.rs, build/   objects from a spec; no client, no clock
+//!       certificates.rs       who gets which; secrets.rs carries it out
+//!       apply.rs              writes what is not yet so
+//!       roll.rs               which pod is next; roller.rs, hand_over.rs carry it out
+//!       status.rs, events.rs  what users are told
+//!     route/          a task a cluster: whom to believe, whom to label
+//!     record.rs       the one object by which operators agree (R1, R3)
 //! ```
 //!
-//! None of these calls anybody: they are told what there is, and say what should be. `route` builds
-//! with the pure layers as well, and bugs are planted in it as in them (`tests/mutants`).
+//! It elects nobody and never asks a node of this process: it hears over HTTP what nodes say of
+//! themselves, and writes labels ([`route`]). Any number of operators may run at once: they do the
+//! same, and where that would do harm, the record says whose turn it is. None of them is needed for
+//! an election.
+//!
+//! `route` decides and calls nobody, so it builds with the pure layers, and bugs are planted in it
+//! as in them (`tests/mutants`).
 
+#[cfg(feature = "full")]
+mod admin;
+#[cfg(feature = "full")]
+mod apply;
 #[cfg(feature = "full")]
 pub mod build;
 #[cfg(feature = "full")]
 pub mod certificates;
 #[cfg(feature = "full")]
+mod context;
+#[cfg(feature = "full")]
+mod error;
+#[cfg(feature = "full")]
+mod events;
+#[cfg(feature = "full")]
+mod hand_over;
+#[cfg(feature = "full")]
+mod metrics;
+#[cfg(feature = "full")]
 mod patch;
 #[cfg(feature = "full")]
 mod pods;
 #[cfg(feature = "full")]
+mod reconcile;
+#[cfg(feature = "full")]
 mod record;
+#[cfg(feature = "full")]
+mod roll;
+#[cfg(feature = "full")]
+mod roller;
 pub mod route;
+#[cfg(feature = "full")]
+mod run;
+#[cfg(feature = "full")]
+mod secrets;
+#[cfg(feature = "full")]
+mod status;
 #[cfg(feature = "full")]
 pub mod validate;
 
 #[cfg(feature = "full")]
+pub use context::Settings;
+#[cfg(feature = "full")]
 pub use pods::{ClusterKey, PodView, PodViews, Pods};
 #[cfg(feature = "full")]
 pub use record::{Fence, Record, Records, Step, StepKind};
+#[cfg(feature = "full")]
+pub use run::{RunError, run};

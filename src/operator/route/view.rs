@@ -51,7 +51,8 @@ pub struct View {
 
 impl View {
     /// Before anything is heard.
-    pub(super) fn at(now: Instant) -> Self {
+    #[must_use]
+    pub fn at(now: Instant) -> Self {
         Self {
             belief: Belief::Unknown,
             reports: BTreeMap::new(),

@@ -1,0 +1,113 @@
+//! What happened to a cluster, as `kubectl describe` and `kubectl get events` tell it.
+//!
+//! Events are the differences between two statuses. Of several operators, the one whose new status
+//! the API server takes tells what is new in it, so that nothing is told twice.
+
+use kube::Resource as _;
+use kube::runtime::events::{Event, EventType, Recorder};
+use tracing::warn;
+
+use super::apply::in_time;
+use crate::crd::{ConditionKind, RememberCluster, RememberClusterStatus};
+
+/// The longest note of an event, in bytes.
+const NOTE_BYTES_MAX: usize = 1024;
+
+/// Something worth telling.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct News {
+    /// Whether somebody should look at it.
+    pub is_warning: bool,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub note: String,
+}
+
+/// What is new in a status.
+#[must_use]
+pub(super) fn news(before: &RememberClusterStatus, after: &RememberClusterStatus) -> Vec<News> {
+    let mut news = Vec::new();
+    if let Some(leader) = &after.leader
+        && before.term.is_none_or(|term| leader.term > term)
+    {
+        let came_after = match &before.leader {
+            Some(before) if before.pod != leader.pod => format!(", after pod {}", before.pod),
+            _ => String::new(),
+        };
+        let (pod, term) = (&leader.pod, leader.term);
+        news.push(News {
+            is_warning: false,
+            reason: "LeaderChanged".to_owned(),
+            note: format!("pod {pod} leads in term {term}{came_after}, and has the traffic"),
+        });
+    }
+    for kind in ConditionKind::ALL {
+        news.extend(of_condition(kind, before, after));
+    }
+    news
+}
+
+/// Conditions of which people want to hear when they turn bad: what is bad, and what is that called.
+fn of_condition(
+    kind: ConditionKind,
+    before: &RememberClusterStatus,
+    after: &RememberClusterStatus,
+) -> Option<News> {
+    let told = |status: &RememberClusterStatus| {
+        let mut told = status.conditions.iter();
+        let told = told.find(|told| told.type_ == kind.name());
+        told.map(|told| {
+            (
+                told.status.clone(),
+                told.reason.clone(),
+                told.message.clone(),
+            )
+        })
+    };
+    let (was, why_was, said) = told(before).unwrap_or_default();
+    let (is, why, message) = told(after)?;
+    let is_new = (&was, &why_was) != (&is, &why);
+    let (is_warning, reason) = match (kind, is.as_str()) {
+        // A refusal of something else is news as well.
+        (ConditionKind::Stalled, "True") if is_new || said != message => (true, why),
+        (ConditionKind::Stalled, "False") if was == "True" => (false, "Mended".to_owned()),
+        (ConditionKind::LeaderElected, "False") if was != is => (true, "LeaderLost".to_owned()),
+        (ConditionKind::QuorumAvailable, "Unknown") if was == "True" => {
+            (true, "QuorumUnknown".to_owned())
+        }
+        (ConditionKind::TrafficRouted, "False") if was == "True" || (is_new && why == "Denied") => {
+            (true, format!("Traffic{why}"))
+        }
+        (ConditionKind::Reconciling, "True") if is_new && why == "Rolling" => (false, why),
+        (ConditionKind::Reconciling, "True") if why == "Rolling" && said != message => (false, why),
+        _ => return None,
+    };
+    Some(News {
+        is_warning,
+        reason,
+        note: message,
+    })
+}
+
+/// Tells the news of a cluster. What cannot be told is logged, and lost.
+pub(super) async fn tell(recorder: &Recorder, cluster: &RememberCluster, news: Vec<News>) {
+    let about = cluster.object_ref(&());
+    for one in news {
+        let end = one.note.floor_char_boundary(NOTE_BYTES_MAX);
+        let event = Event {
+            type_: if one.is_warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: one.reason,
+            note: one.note.get(..end).map(str::to_owned),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = in_time(recorder.publish(&event, &about)).await {
+            warn!(%error, reason = event.reason, "an event is not told");
+        }
+    }
+}

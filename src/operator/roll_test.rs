@@ -1,0 +1,247 @@
+//! Worlds of pods, and which of them is next.
+
+use super::*;
+use crate::consensus::{ClusterId, Incarnation, Term};
+use crate::operator::record::StepKind;
+use crate::operator::route::{Claim, PodRole};
+
+/// Three pods of the newest revision whose nodes follow the first, which may then be changed.
+#[derive(Clone)]
+struct World {
+    pods: BTreeMap<Arc<str>, PodView>,
+    reports: BTreeMap<NodeId, Report>,
+    belief: Belief,
+    step: Option<Step>,
+}
+
+fn name(id: u64) -> Arc<str> {
+    format!("store-{}", id - 1).into()
+}
+
+fn uid(id: u64, life: &str) -> Arc<str> {
+    format!("uid-{id}-{life}").into()
+}
+
+fn pod(id: u64, life: &str, revision: &str) -> PodView {
+    PodView {
+        name: name(id),
+        uid: uid(id, life),
+        ip: Some("10.0.0.1".into()),
+        id: Some(NodeId(id)),
+        role: Some(PodRole::Follower),
+        term: Some(Term(7)),
+        ready: true,
+        deleting: false,
+        revision: Some(revision.into()),
+        node: None,
+    }
+}
+
+fn step(id: u64, life: &str) -> Step {
+    Step {
+        kind: StepKind::DeletePod,
+        pod: name(id).to_string(),
+        uid: uid(id, life).to_string(),
+    }
+}
+
+impl World {
+    fn of(revisions: [&str; 3]) -> Self {
+        let mut world = Self {
+            pods: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            belief: Belief::Unknown,
+            step: None,
+        };
+        for (id, revision) in (1..).zip(revisions) {
+            world.pods.insert(name(id), pod(id, "first", revision));
+        }
+        world.lead(1);
+        world
+    }
+
+    /// All nodes follow this one.
+    fn lead(&mut self, leader: u64) {
+        let term = Term(7);
+        let pod = Arc::clone(&self.pods[&name(leader)].uid);
+        self.belief = Belief::Led(Claim {
+            cluster: ClusterId(1),
+            term,
+            id: NodeId(leader),
+            incarnation: Incarnation(1),
+            pod,
+        });
+        for (id, pod) in (1..).zip(self.pods.values()) {
+            let report = Report {
+                pod: Arc::clone(&pod.uid),
+                term,
+                leader: Some(NodeId(leader)),
+                claim: None,
+            };
+            self.reports.insert(NodeId(id), report);
+        }
+    }
+
+    fn pod(&mut self, id: u64) -> &mut PodView {
+        self.pods.get_mut(&name(id)).unwrap()
+    }
+
+    /// Its process has ended, and Kubernetes knows.
+    fn lose(&mut self, id: u64) {
+        self.pod(id).ready = false;
+        self.reports.remove(&NodeId(id));
+    }
+
+    fn next(&self) -> Next {
+        let sight = Sight {
+            pods: &self.pods,
+            replicas: 3,
+            revision: Some("new"),
+            belief: &self.belief,
+            reports: &self.reports,
+            step: self.step.as_ref(),
+        };
+        sight.next()
+    }
+
+    fn waits(&self) -> String {
+        match self.next() {
+            Next::Wait(why) => why,
+            other => panic!("{other:?} instead of waiting"),
+        }
+    }
+}
+
+fn replace(id: u64) -> Next {
+    Next::Replace {
+        pod: name(id),
+        uid: uid(id, "first"),
+    }
+}
+
+#[test]
+fn pods_that_are_as_they_should_be_are_left_alone() {
+    assert_eq!(World::of(["new", "new", "new"]).next(), Next::Done);
+}
+
+#[test]
+fn followers_go_first_and_the_leader_last_after_it_has_handed_over() {
+    let mut world = World::of(["old", "old", "old"]);
+    let mut told = Vec::new();
+    let mut leader = 1;
+    loop {
+        match world.next() {
+            Next::Replace { pod, uid } => {
+                let id = world.pods[&pod].id.unwrap().0;
+                assert_ne!(id, leader, "the leader's pod is replaced");
+                assert_eq!(world.pods[&pod].uid, uid);
+                world.pods.insert(pod, self::pod(id, "second", "new"));
+                world.lead(leader);
+                told.push(format!("replace {id}"));
+            }
+            Next::HandOver { to } => {
+                leader = to.0;
+                world.lead(leader);
+                told.push(format!("lead {to}"));
+            }
+            Next::Done => break,
+            Next::Wait(why) => panic!("it waits: {why}"),
+        }
+    }
+    assert_eq!(told, ["replace 3", "replace 2", "lead 2", "replace 1"]);
+}
+
+#[test]
+fn a_leader_without_followers_is_replaced_as_it_is() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.pods.retain(|other, _| **other == *name(1));
+    let sight = Sight {
+        pods: &world.pods,
+        replicas: 1,
+        revision: Some("new"),
+        belief: &world.belief,
+        reports: &world.reports,
+        step: None,
+    };
+    assert_eq!(sight.next(), replace(1));
+}
+
+#[test]
+fn nothing_is_replaced_while_another_pod_is_away() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.reports.remove(&NodeId(2));
+    assert!(world.waits().contains("store-1"), "{}", world.waits());
+    let mut world = World::of(["old", "old", "old"]);
+    world.pod(2).deleting = true;
+    assert!(world.waits().contains("is ending"));
+    let mut world = World::of(["old", "old", "old"]);
+    world.pods.remove(&name(2));
+    assert!(world.waits().contains("2 of 3 pods"));
+}
+
+#[test]
+fn a_follower_of_an_older_term_is_away() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.reports.get_mut(&NodeId(2)).unwrap().term = Term(6);
+    assert!(world.waits().contains("store-1"));
+    let mut world = World::of(["old", "old", "old"]);
+    world.belief = Belief::Leaderless;
+    assert!(world.waits().contains("does not follow"));
+}
+
+#[test]
+fn a_new_pod_that_does_not_become_ready_stops_it() {
+    let mut world = World::of(["old", "old", "new"]);
+    world.pod(3).ready = false;
+    assert!(world.waits().contains("store-2 is new"));
+    // Until its own template is corrected: then it is the first to go.
+    let mut world = World::of(["old", "old", "bad"]);
+    world.pod(3).ready = false;
+    assert_eq!(world.next(), replace(3));
+}
+
+#[test]
+fn a_lost_pod_is_the_first_whoever_else_is_away() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.lose(1);
+    world.belief = Belief::Unknown;
+    assert_eq!(world.next(), replace(1));
+    world.lose(2);
+    assert_eq!(world.next(), replace(2));
+}
+
+#[test]
+fn one_that_is_not_heard_may_vote_as_long_as_it_is_ready() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.reports.clear();
+    world.belief = Belief::Unknown;
+    assert!(world.waits().contains("does not follow"));
+}
+
+#[test]
+fn a_claimed_step_is_carried_on_and_no_other_begun() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.step = Some(step(2, "first"));
+    assert_eq!(world.next(), replace(2));
+    // Nor is one begun while that cannot go on.
+    world.reports.remove(&NodeId(3));
+    assert!(world.waits().contains("store-2"));
+    // It is finished when its very pod is gone.
+    let mut world = World::of(["old", "new", "old"]);
+    world.step = Some(step(2, "before"));
+    assert_eq!(world.next(), replace(3));
+}
+
+#[test]
+fn nothing_is_done_by_a_revision_that_is_not_settled() {
+    let world = World::of(["old", "old", "old"]);
+    let sight = Sight {
+        pods: &world.pods,
+        replicas: 3,
+        revision: None,
+        belief: &world.belief,
+        reports: &world.reports,
+        step: None,
+    };
+    assert!(matches!(sight.next(), Next::Wait(_)));
+}

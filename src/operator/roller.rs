@@ -1,0 +1,120 @@
+//! Carries out what [`super::roll`] decides: one pod at a time, each step claimed first (R3).
+//!
+//! The record is read before the pods, and the claim holds only if the record is still that: so two
+//! operators that decide at the same time cannot end two pods. A step that was claimed and not
+//! finished is carried on by whoever sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::{Api, ResourceExt as _};
+use tracing::info;
+
+use super::apply::in_time;
+use super::context::Context;
+use super::error::Trouble;
+use super::hand_over;
+use super::pods::{ClusterKey, PodView};
+use super::record::{Step, StepKind};
+use super::roll::{Next, Sight};
+use super::route::Belief;
+use crate::crd::{CLUSTER_LABEL, RememberCluster};
+
+/// Goes one step further, if there is one to go.
+pub(super) async fn roll(
+    cluster: &RememberCluster,
+    key: &ClusterKey,
+    set: Option<&StatefulSet>,
+    context: &Context,
+) -> Result<Next, Trouble> {
+    let view = context.view(key);
+    let replicas = usize::try_from(cluster.spec.replicas).unwrap_or(0);
+    let revision = set.and_then(settled_revision);
+    let decide = |pods: &BTreeMap<Arc<str>, PodView>, step: Option<&Step>| {
+        let sight = Sight {
+            pods,
+            replicas,
+            revision: revision.as_deref(),
+            belief: &view.belief,
+            reports: &view.reports,
+            step,
+        };
+        sight.next()
+    };
+    // What is watched may lag, and is enough to see that there is nothing to do.
+    let cached = decide(&context.pods(key), None);
+    if !matches!(cached, Next::Replace { .. } | Next::HandOver { .. }) {
+        return Ok(cached);
+    }
+    let records = context.records(cluster, key);
+    let Some(record) = in_time(records.read()).await? else {
+        return Ok(Next::Wait(
+            "the record of the cluster is being made".to_owned(),
+        ));
+    };
+    let pods = Api::<Pod>::namespaced(context.client.clone(), &key.namespace);
+    let ours = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", key.name));
+    let listed = in_time(pods.list(&ours)).await?.items;
+    let seen = listed.iter().filter_map(PodView::of);
+    let seen = seen.map(|(_, pod)| (Arc::clone(&pod.name), pod)).collect();
+    let next = decide(&seen, record.step.as_ref());
+    match &next {
+        Next::Replace { pod, uid } => {
+            let step = Step {
+                kind: StepKind::DeletePod,
+                pod: pod.to_string(),
+                uid: uid.to_string(),
+            };
+            // A conflict is a failed visit: another operator takes a step, and the next visit sees
+            // which.
+            if record.step.as_ref() != Some(&step) {
+                in_time(records.claim_step(&record, &step)).await?;
+            }
+            let version = listed.iter().find(|one| one.name_any() == **pod);
+            let version = version.and_then(Pod::resource_version);
+            end(&pods, pod, uid, version).await?;
+            info!(cluster = %key, %pod, "replacing a pod that is not as the spec says");
+        }
+        Next::HandOver { to } => {
+            let leads =
+                |pod: &&PodView| matches!(&view.belief, Belief::Led(claim) if claim.pod == pod.uid);
+            let (Some(leader), Some(dial)) = (seen.values().find(leads), context.dial(key)) else {
+                return Ok(Next::Wait("the leader's pod is not there".to_owned()));
+            };
+            info!(cluster = %key, from = %leader.name, %to, "handing over before a pod is replaced");
+            hand_over::ask(leader, *to, &dial).await?;
+        }
+        Next::Done | Next::Wait(_) => {}
+    }
+    Ok(next)
+}
+
+/// The revision that pods should be of, once the StatefulSet's controller has seen its newest spec.
+fn settled_revision(set: &StatefulSet) -> Option<String> {
+    let status = set.status.as_ref()?;
+    let is_settled = status.observed_generation >= set.metadata.generation;
+    status.update_revision.clone().filter(|_| is_settled)
+}
+
+/// Ends the very pod that was seen, as it was seen.
+async fn end(
+    pods: &Api<Pod>,
+    pod: &str,
+    uid: &str,
+    version: Option<String>,
+) -> Result<(), Trouble> {
+    let this = DeleteParams::default().preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: version,
+    });
+    match in_time(pods.delete(pod, &this)).await {
+        // It has changed since, or is gone: the next visit sees how.
+        Err(Trouble::Kubernetes(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+            Ok(())
+        }
+        ended => ended.map(drop),
+    }
+}

@@ -1,0 +1,291 @@
+//! What users are told of a cluster: its status, from what is seen (S6 for the whole cluster).
+//!
+//! Any number of operators write it, and they must not take turns at contradicting each other. So
+//! almost all of it is taken from what every operator sees alike, the pods and their labels. What
+//! the nodes say is taken from their streams; an operator that hears too few of them says so once,
+//! and does not insist: another may hear more.
+//!
+//! Nothing here asks anybody. Events are the differences between one status and the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::pods::PodView;
+use super::roll::Next;
+use super::route::{Belief, PodRole, Routed, View};
+use crate::consensus::NodeId;
+use crate::crd::{
+    CLUSTER_LABEL, ConditionKind, Conditions, LeaderStatus, MemberStatus, RememberCluster,
+    RememberClusterStatus,
+};
+
+/// What is seen of one cluster.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    /// What is asked for, and what was told before.
+    pub cluster: &'a RememberCluster,
+    /// The pods that there are, by name.
+    pub pods: &'a BTreeMap<Arc<str>, PodView>,
+    /// What their nodes say.
+    pub view: &'a View,
+    /// What became of the work on its objects.
+    pub work: &'a Work,
+    /// Whether to say so if too few nodes are heard.
+    pub tells_unknown: bool,
+    /// The time.
+    pub now: Time,
+}
+
+/// How far the operator has come with the objects of a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Work {
+    /// It was told to leave them alone.
+    Paused,
+    /// They are as the spec says, and this is next with the pods.
+    Applied(Next),
+    /// They cannot be made of this spec: a person has to mend it.
+    Refused {
+        /// One word.
+        reason: &'static str,
+        /// What is wrong, where, and how to mend it.
+        sentence: String,
+    },
+    /// Something failed that may pass, and is tried again.
+    Failed(String),
+}
+
+/// The status of a cluster as it should read now.
+#[must_use]
+pub(super) fn status(seen: &Seen<'_>) -> RememberClusterStatus {
+    let before = seen.cluster.status.clone().unwrap_or_default();
+    let name = seen.cluster.metadata.name.as_deref().unwrap_or_default();
+    let leader = seen.leader(before.leader.as_ref());
+    let is_new = |leader: &LeaderStatus| before.term.is_none_or(|term| leader.term > term);
+    let moved = leader.as_ref().is_some_and(is_new);
+    let transitions = match (before.leader_transitions, moved) {
+        (None, true) => Some(0),
+        (Some(count), true) => Some(count.saturating_add(1)),
+        (count, false) => count,
+    };
+    RememberClusterStatus {
+        observed_generation: seen.cluster.metadata.generation,
+        replicas: Some(count(seen.pods.values())),
+        ready_replicas: Some(count(seen.pods.values().filter(|pod| pod.ready))),
+        selector: Some(format!("{CLUSTER_LABEL}={name}")),
+        term: leader.as_ref().map(|leader| leader.term).max(before.term),
+        leader,
+        leader_transitions: transitions,
+        members: seen.members(name),
+        conditions: seen.conditions(&before.conditions),
+    }
+}
+
+fn count<'a>(pods: impl Iterator<Item = &'a PodView>) -> i32 {
+    i32::try_from(pods.count()).unwrap_or(i32::MAX)
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Seen<'_> {
+    /// The one pod with the leader's label.
+    fn labelled(&self) -> Option<&PodView> {
+        let mut labelled = self.pods.values();
+        let labelled = labelled.find(|pod| pod.role == Some(PodRole::Leader));
+        labelled.filter(|pod| pod.id.is_some() && pod.term.is_some())
+    }
+
+    fn leader(&self, before: Option<&LeaderStatus>) -> Option<LeaderStatus> {
+        let pod = self.labelled()?;
+        let leader = LeaderStatus {
+            pod: pod.name.to_string(),
+            id: number(pod.id?.0),
+            term: number(pod.term?.0),
+            since: self.now.clone(),
+        };
+        let is_same =
+            |before: &&LeaderStatus| (&before.pod, before.term) == (&leader.pod, leader.term);
+        Some(before.filter(is_same).cloned().unwrap_or(leader))
+    }
+
+    fn members(&self, cluster: &str) -> Vec<MemberStatus> {
+        let replicas = u64::try_from(self.cluster.spec.replicas).unwrap_or(0);
+        let ids = (1..=replicas).map(NodeId);
+        let member = |id: NodeId| {
+            let pod = self.pods.values().find(|pod| pod.id == Some(id));
+            let role = pod
+                .and_then(|pod| pod.role)
+                .map_or("unknown", PodRole::name);
+            MemberStatus {
+                pod: format!("{cluster}-{}", id.0.saturating_sub(1)),
+                id: number(id.0),
+                role: role.to_owned(),
+                ready: pod.is_some_and(|pod| pod.ready),
+            }
+        };
+        ids.map(member).collect()
+    }
+
+    fn conditions(&self, before: &[Condition]) -> Vec<Condition> {
+        let generation = self.cluster.metadata.generation;
+        let mut told = Conditions::since(before, generation, self.now.clone());
+        self.say_work(&mut told);
+        let is_led = self.say_leader(&mut told);
+        let is_routed = self.say_traffic(&mut told);
+        let is_stalled = matches!(self.work, Work::Refused { .. });
+        let ready = self.pods.values().filter(|pod| pod.ready).count();
+        let wanted = usize::try_from(self.cluster.spec.replicas).unwrap_or(0);
+        let (is, reason, sentence) = match (is_led, is_routed) {
+            _ if is_stalled => (
+                Some(false),
+                "Stalled",
+                "the spec has to be mended; see the condition Stalled".to_owned(),
+            ),
+            (None, _) => (
+                None,
+                "Unheard",
+                "too few nodes are heard to say who leads".to_owned(),
+            ),
+            (Some(false), _) => (Some(false), "NoLeader", "no node leads".to_owned()),
+            (_, false) => (
+                Some(false),
+                "NotRouted",
+                "a node leads, but traffic does not reach it; see the condition TrafficRouted"
+                    .to_owned(),
+            ),
+            _ if ready < wanted => (
+                Some(false),
+                "PodsNotReady",
+                format!("it is led and reached; {ready} of {wanted} pods are ready"),
+            ),
+            _ => (
+                Some(true),
+                "Led",
+                format!("it is led and reached; all {wanted} pods are ready"),
+            ),
+        };
+        told.say(ConditionKind::Ready, is, reason, &sentence);
+        told.told()
+    }
+
+    fn say_work(&self, told: &mut Conditions) {
+        let (reconciling, reason, sentence) = match self.work {
+            Work::Paused => (
+                false,
+                "Paused",
+                "spec.paused is true: nothing but labels is changed".to_owned(),
+            ),
+            Work::Applied(Next::Done) => (
+                false,
+                "Applied",
+                "all objects and pods are as the spec says".to_owned(),
+            ),
+            Work::Applied(Next::Wait(what)) => (true, "Waiting", what.clone()),
+            Work::Applied(Next::Replace { pod, .. }) => {
+                (true, "Rolling", format!("pod {pod} is being replaced"))
+            }
+            Work::Applied(Next::HandOver { to }) => (
+                true,
+                "Rolling",
+                format!("the leader hands over to node {to} before its pod is replaced"),
+            ),
+            Work::Refused { .. } => (
+                false,
+                "Refused",
+                "nothing is changed until the spec is mended".to_owned(),
+            ),
+            Work::Failed(why) => (true, "Retrying", format!("it is tried again: {why}")),
+        };
+        told.say(
+            ConditionKind::Reconciling,
+            Some(reconciling),
+            reason,
+            &sentence,
+        );
+        let (stalled, reason, sentence) = match self.work {
+            Work::Refused { reason, sentence } => (true, *reason, sentence.as_str()),
+            _ => (false, "NotStalled", "no person is needed"),
+        };
+        told.say(ConditionKind::Stalled, Some(stalled), reason, sentence);
+    }
+
+    /// Whether the nodes have a leader; `None` if nobody can say.
+    fn say_leader(&self, told: &mut Conditions) -> Option<bool> {
+        let heard = self.view.reports.len();
+        let voters = self.cluster.spec.replicas;
+        let heard = format!("{heard} of {voters} nodes are heard");
+        let (led, reason, sentence) = match &self.view.belief {
+            Belief::Led(claim) => {
+                let sentence = format!("node {} leads in term {}", claim.id, claim.term);
+                (Some(true), "Led", sentence)
+            }
+            Belief::Leaderless => (
+                Some(false),
+                "NoLeader",
+                format!("{heard}, and a majority knows no leader"),
+            ),
+            Belief::Unknown if self.tells_unknown => (
+                None,
+                "Unheard",
+                format!("{heard}, which is no majority that agrees"),
+            ),
+            // What was told before stays: another operator may hear more.
+            Belief::Unknown => return told.is(ConditionKind::LeaderElected),
+        };
+        told.say(ConditionKind::LeaderElected, led, reason, &sentence);
+        let (quorum, reason) = match led {
+            Some(_) => (Some(true), "Heard"),
+            None => (None, "Unheard"),
+        };
+        // Only numbers that do not differ from operator to operator.
+        let sentence = match led {
+            Some(_) => "a majority of the nodes is heard".to_owned(),
+            None => heard,
+        };
+        told.say(ConditionKind::QuorumAvailable, quorum, reason, &sentence);
+        led
+    }
+
+    fn say_traffic(&self, told: &mut Conditions) -> bool {
+        let labelled = self.labelled();
+        let (routed, reason, sentence) = match (labelled, &self.view.routed) {
+            (_, Routed::Denied { why }) => (
+                false,
+                "Denied",
+                format!("the leader's label cannot be moved: {why}"),
+            ),
+            (None, _) => (
+                false,
+                "NoLeader",
+                "no pod has the leader's label".to_owned(),
+            ),
+            (Some(pod), _) if !pod.ready => (
+                false,
+                "LeaderNotReady",
+                format!(
+                    "pod {} leads, but is not ready, so no Service leads to it",
+                    pod.name
+                ),
+            ),
+            (Some(pod), _) => (
+                true,
+                "Routed",
+                format!("pod {} has the leader's label, and no other has", pod.name),
+            ),
+        };
+        told.say(
+            ConditionKind::TrafficRouted,
+            Some(routed),
+            reason,
+            &sentence,
+        );
+        routed
+    }
+}
+
+#[cfg(test)]
+#[path = "status_test.rs"]
+mod tests;

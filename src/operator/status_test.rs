@@ -1,0 +1,270 @@
+//! What is seen, and what is told of it.
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::consensus::{ClusterId, Incarnation, Term};
+use crate::operator::events::{News, news};
+use crate::operator::route::{Claim, Report};
+
+struct World {
+    cluster: RememberCluster,
+    pods: BTreeMap<Arc<str>, PodView>,
+    view: View,
+    work: Work,
+}
+
+fn at(second: i64) -> Time {
+    Time(Timestamp::from_second(second).unwrap())
+}
+
+fn pod(id: u64, role: PodRole, term: u64) -> PodView {
+    PodView {
+        name: format!("store-{}", id - 1).into(),
+        uid: format!("uid-{id}").into(),
+        ip: None,
+        id: Some(NodeId(id)),
+        role: Some(role),
+        term: Some(Term(term)),
+        ready: true,
+        deleting: false,
+        revision: None,
+        node: None,
+    }
+}
+
+impl World {
+    fn led_by(leader: u64, term: u64) -> Self {
+        let cluster = json!({
+            "apiVersion": "remember.krest.io/v1alpha1", "kind": "RememberCluster",
+            "metadata": {"name": "store", "namespace": "shop", "generation": 3},
+            "spec": {
+                "replicas": 3, "storage": {"size": "1Gi"},
+                "template": {"spec": {"containers": [{"name": "app", "image": "app:1"}]}},
+            },
+        });
+        let role = |id| {
+            if id == leader {
+                PodRole::Leader
+            } else {
+                PodRole::Follower
+            }
+        };
+        let pods = (1..=3).map(|id| pod(id, role(id), term));
+        let mut world = Self {
+            cluster: serde_json::from_value(cluster).unwrap(),
+            pods: pods.map(|pod| (Arc::clone(&pod.name), pod)).collect(),
+            view: View::at(tokio::time::Instant::now()),
+            work: Work::Applied(Next::Done),
+        };
+        world.view.belief = Belief::Led(Claim {
+            cluster: ClusterId(1),
+            term: Term(term),
+            id: NodeId(leader),
+            incarnation: Incarnation(1),
+            pod: format!("uid-{leader}").into(),
+        });
+        for id in 1..=3 {
+            let report = Report {
+                pod: format!("uid-{id}").into(),
+                term: Term(term),
+                leader: Some(NodeId(leader)),
+                claim: None,
+            };
+            world.view.reports.insert(NodeId(id), report);
+        }
+        world
+    }
+
+    fn label(&mut self, id: u64, role: PodRole, term: u64) {
+        let pod = pod(id, role, term);
+        self.pods.insert(Arc::clone(&pod.name), pod);
+    }
+
+    /// Tells the status at some second, and keeps it as the one before.
+    fn tell(&mut self, second: i64) -> RememberClusterStatus {
+        self.tell_with(second, false)
+    }
+
+    fn tell_with(&mut self, second: i64, tells_unknown: bool) -> RememberClusterStatus {
+        let told = status(&Seen {
+            cluster: &self.cluster,
+            pods: &self.pods,
+            view: &self.view,
+            work: &self.work,
+            tells_unknown,
+            now: at(second),
+        });
+        self.cluster.status = Some(told.clone());
+        told
+    }
+}
+
+fn told(status: &RememberClusterStatus, kind: ConditionKind) -> (String, String) {
+    let told = status
+        .conditions
+        .iter()
+        .find(|told| told.type_ == kind.name());
+    let told = told.unwrap();
+    (told.status.clone(), told.reason.clone())
+}
+
+fn yes(reason: &str) -> (String, String) {
+    ("True".to_owned(), reason.to_owned())
+}
+
+fn no(reason: &str) -> (String, String) {
+    ("False".to_owned(), reason.to_owned())
+}
+
+#[test]
+fn a_cluster_that_is_led_and_reached_is_ready() {
+    let mut world = World::led_by(2, 7);
+    let status = world.tell(1);
+    let leader = status.leader.clone().unwrap();
+    assert_eq!(
+        (leader.pod.as_str(), leader.id, leader.term),
+        ("store-1", 2, 7)
+    );
+    assert_eq!((status.term, status.leader_transitions), (Some(7), Some(0)));
+    assert_eq!((status.replicas, status.ready_replicas), (Some(3), Some(3)));
+    assert_eq!(
+        status.selector.as_deref(),
+        Some("remember.krest.io/cluster=store")
+    );
+    let roles: Vec<_> = status.members.iter().map(|one| one.role.as_str()).collect();
+    assert_eq!(roles, ["follower", "leader", "follower"]);
+    assert_eq!(told(&status, ConditionKind::Ready), yes("Led"));
+    assert_eq!(told(&status, ConditionKind::TrafficRouted), yes("Routed"));
+    assert_eq!(told(&status, ConditionKind::Stalled), no("NotStalled"));
+    // Nothing changes while nothing happens: there is nothing to write.
+    assert_eq!(world.tell(60), status);
+}
+
+#[test]
+fn a_new_leader_counts_once_and_is_told_once() {
+    let mut world = World::led_by(1, 7);
+    let before = world.tell(1);
+    world.label(1, PodRole::Follower, 9);
+    world.label(3, PodRole::Leader, 9);
+    let after = world.tell(2);
+    assert_eq!(after.leader_transitions, Some(1));
+    assert_eq!(after.leader.as_ref().unwrap().since, at(2));
+    let said = news(&before, &after);
+    assert_eq!(
+        said,
+        [News {
+            is_warning: false,
+            reason: "LeaderChanged".to_owned(),
+            note: "pod store-2 leads in term 9, after pod store-0, and has the traffic".to_owned(),
+        }]
+    );
+    // A label that is gone and comes back in the same term is no other leader.
+    world.label(3, PodRole::Follower, 9);
+    let without = world.tell(3);
+    assert_eq!((without.leader.clone(), without.term), (None, Some(9)));
+    world.label(3, PodRole::Leader, 9);
+    let again = world.tell(4);
+    assert_eq!(again.leader_transitions, Some(1));
+    assert_eq!(news(&without, &again), []);
+}
+
+#[test]
+fn too_few_voices_are_told_once_and_not_insisted_on() {
+    let mut world = World::led_by(1, 7);
+    let before = world.tell(1);
+    world.view.belief = Belief::Unknown;
+    world.view.reports.clear();
+    // An operator that cannot hear leaves standing what another says.
+    assert_eq!(world.tell(2), before);
+    let unheard = world.tell_with(3, true);
+    assert_eq!(told(&unheard, ConditionKind::QuorumAvailable).0, "Unknown");
+    assert_eq!(told(&unheard, ConditionKind::LeaderElected).0, "Unknown");
+    assert_eq!(told(&unheard, ConditionKind::Ready).0, "Unknown");
+    let reasons: Vec<_> = news(&before, &unheard)
+        .into_iter()
+        .map(|one| one.reason)
+        .collect();
+    assert_eq!(reasons, ["QuorumUnknown"]);
+}
+
+#[test]
+fn why_it_is_not_ready_is_said() {
+    let mut world = World::led_by(1, 7);
+    world.pods.get_mut("store-0").unwrap().ready = false;
+    let status = world.tell(1);
+    assert_eq!(
+        told(&status, ConditionKind::TrafficRouted),
+        no("LeaderNotReady")
+    );
+    assert_eq!(told(&status, ConditionKind::Ready), no("NotRouted"));
+
+    let mut world = World::led_by(1, 7);
+    world.pods.get_mut("store-2").unwrap().ready = false;
+    let status = world.tell(1);
+    assert_eq!(told(&status, ConditionKind::Ready), no("PodsNotReady"));
+
+    let mut world = World::led_by(1, 7);
+    world.view.belief = Belief::Leaderless;
+    world.label(1, PodRole::Follower, 7);
+    let status = world.tell(1);
+    assert_eq!(told(&status, ConditionKind::LeaderElected), no("NoLeader"));
+    assert_eq!(told(&status, ConditionKind::QuorumAvailable), yes("Heard"));
+    assert_eq!(told(&status, ConditionKind::Ready), no("NoLeader"));
+
+    let mut world = World::led_by(1, 7);
+    let why = "a policy".to_owned();
+    world.view.routed = Routed::Denied { why };
+    let status = world.tell(1);
+    assert_eq!(told(&status, ConditionKind::TrafficRouted), no("Denied"));
+}
+
+#[test]
+fn a_refusal_is_told_with_its_sentence_and_so_is_its_end() {
+    let mut world = World::led_by(1, 7);
+    let before = world.tell(1);
+    let sentence = "spec.template is no pod; correct it".to_owned();
+    world.work = Work::Refused {
+        reason: "Template",
+        sentence: sentence.clone(),
+    };
+    let refused = world.tell(2);
+    assert_eq!(told(&refused, ConditionKind::Stalled), yes("Template"));
+    assert_eq!(told(&refused, ConditionKind::Ready), no("Stalled"));
+    let said = news(&before, &refused);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].is_warning && said[0].note == sentence, "{said:?}");
+    world.work = Work::Applied(Next::Done);
+    let mended = world.tell(3);
+    let reasons: Vec<_> = news(&refused, &mended)
+        .into_iter()
+        .map(|one| one.reason)
+        .collect();
+    assert_eq!(reasons, ["Mended"]);
+}
+
+#[test]
+fn each_pod_that_is_replaced_is_told() {
+    let mut world = World::led_by(1, 7);
+    let before = world.tell(1);
+    let replaced = |pod: &str| {
+        Work::Applied(Next::Replace {
+            pod: pod.into(),
+            uid: "uid".into(),
+        })
+    };
+    world.work = replaced("store-2");
+    let first = world.tell(2);
+    world.work = Work::Applied(Next::Wait("pod store-2 is ending".to_owned()));
+    let waits = world.tell(3);
+    world.work = replaced("store-1");
+    let second = world.tell(4);
+    let reasons = |before, after| {
+        let news = news(before, after).into_iter();
+        news.map(|one| one.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&before, &first), ["Rolling"]);
+    assert_eq!(reasons(&first, &waits), Vec::<String>::new());
+    assert_eq!(reasons(&waits, &second), ["Rolling"]);
+}
