@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, demand, output_of, wait_for};
 use crate::processes::nodes;
-use crate::workload::{make_namespace, provide_volumes, run_bare_nodes};
+use crate::workload::{make_namespace, run_bare_nodes};
 
 const NAMESPACE: &str = "discovery";
 const NAME: &str = "bare";
@@ -13,7 +13,6 @@ const NAME: &str = "bare";
 /// Pods elect one leader, keep what was written while each is replaced by one with another address,
 /// and lose and find their leader while no API server answers.
 pub(crate) fn pods_find_each_other(cluster: &Cluster) {
-    provide_volumes(cluster, 1);
     make_namespace(cluster, NAMESPACE);
     run_bare_nodes(cluster, NAMESPACE, NAME);
     let pods = Pods { cluster };

@@ -20,18 +20,40 @@
 mod cluster;
 mod custom_resource;
 mod discovery;
+mod faults;
+mod figures;
+mod half_api;
+mod hello;
+mod helm;
+mod history;
+mod install;
 mod leftovers;
 mod processes;
 mod stories;
 mod workload;
+mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use cluster::Cluster;
+use history::History;
+
+/// How many volumes each machine has: a pod that is gone leaves its own behind, in use for ever.
+const VOLUMES: usize = 12;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, half_api::COMMAND, pki] => half_api::serve(pki.as_ref()),
+        [_, figures::CLIENT, address] => figures::ask_for_ever(address),
+        _ => return run(),
+    }
+    ExitCode::SUCCESS
+}
+
+fn run() -> ExitCode {
     let wanted = std::env::var("REMEMBER_STORY").unwrap_or_default();
     let chosen: Vec<_> = (stories::STORIES.iter())
         .filter(|(name, _)| name.contains(&wanted))
@@ -45,11 +67,18 @@ fn main() -> ExitCode {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         cluster.up(Some(std::process::id()));
         cluster.load(&cluster::root().join("target/image/remember.tar"));
+        workload::provide_volumes(&cluster, VOLUMES);
+        let history = History::begin(&cluster);
+        if let Ok(rounds) = std::env::var(figures::ROUNDS) {
+            figures::measure(&cluster, rounds.parse().expect("a number of rounds"));
+            return;
+        }
         for (name, story) in chosen {
             let begun = Instant::now();
             story(&cluster);
             println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
         }
+        println!("at no revision two leaders: {:?}", history.check());
     }));
     if ended.is_err() {
         println!(

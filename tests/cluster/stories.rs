@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, demand, wait_for};
 use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
-use crate::{custom_resource, discovery, leftovers};
+use crate::{custom_resource, discovery, faults, install, leftovers};
 
 /// A story on a cluster that stands; it panics where the cluster does not do what it must.
 type Story = fn(&Cluster);
@@ -22,6 +22,41 @@ pub(crate) const STORIES: &[(&str, Story)] = &[
         custom_resource::bad_specs_are_refused_with_a_sentence,
     ),
     ("pods_find_each_other", discovery::pods_find_each_other),
+    ("a_pulled_cable_cuts", faults::a_pulled_cable_cuts),
+    ("install_yaml_installs", install::install_yaml_installs),
+    (
+        "helm_installs_upgrades_and_removes",
+        install::helm_installs_upgrades_and_removes,
+    ),
+    (
+        "namespaces_keep_clusters_apart",
+        install::namespaces_keep_clusters_apart,
+    ),
+    (
+        "drift_is_repaired_and_quiet_is_quiet",
+        install::drift_is_repaired_and_quiet_is_quiet,
+    ),
+    (
+        "a_new_template_costs_one_change_of_leader",
+        install::a_new_template_costs_one_change_of_leader,
+    ),
+    (
+        "pods_may_find_peers_and_nothing_else",
+        install::pods_may_find_peers_and_nothing_else,
+    ),
+    (
+        "the_leader_moves_through_every_fault",
+        faults::the_leader_moves_through_every_fault,
+    ),
+    (
+        "the_api_server_is_not_needed_to_elect",
+        faults::the_api_server_is_not_needed_to_elect,
+    ),
+    ("operators_may_end", faults::operators_may_end),
+    (
+        "half_of_all_calls_may_fail",
+        faults::half_of_all_calls_may_fail,
+    ),
     (
         "a_node_without_power_comes_back",
         a_node_without_power_comes_back,

@@ -1,0 +1,325 @@
+//! How long it takes, in phases, until a client of the leader's Service is answered by the next
+//! leader. Not a test: nothing here fails for being slow.
+//!
+//! ```text
+//!   fault --> detect --> elect --> strip --> set --> endpoints --> answer
+//!             sidecars' own logs   audit log of the API server     the client
+//! ```
+//!
+//! All clocks are that of this machine. `make bench-cluster` runs it.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, wait_for};
+use crate::hello::{Hello, Leader, is_ready};
+use crate::helm;
+use crate::processes;
+use crate::workload::make_namespace;
+
+/// The argument by which this program becomes the client.
+pub(crate) const CLIENT: &str = "client-of-a-service";
+/// The variable that asks for figures instead of stories: how many kills; a third as many pods are
+/// deleted.
+pub(crate) const ROUNDS: &str = "REMEMBER_FIGURES";
+
+/// How often the client asks, and how long it waits for an answer.
+const ASK_EVERY: Duration = Duration::from_millis(2);
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+/// How long things may settle between two rounds.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Microseconds since 1970.
+type Micros = i128;
+
+/// When each phase of one round ended.
+#[derive(Clone, Copy, Default, Debug)]
+struct Round {
+    fault: Micros,
+    detect: Option<Micros>,
+    elect: Option<Micros>,
+    strip: Option<Micros>,
+    set: Option<Micros>,
+    endpoints: Option<Micros>,
+    answer: Option<Micros>,
+}
+
+/// Measures, and prints a table.
+pub(crate) fn measure(cluster: &Cluster, rounds: usize) {
+    helm::be_installed(cluster);
+    make_namespace(cluster, "figures");
+    let hello = Hello::apply(cluster, "figures", "hello");
+    hello.settle();
+    let client = Client::begin(&hello);
+    let kill: fn(&Hello<'_>, &Leader) = |hello, leader| {
+        hello.node_of(&leader.pod).signal(Signal::KILL);
+    };
+    let delete: fn(&Hello<'_>, &Leader) = |hello, leader| {
+        hello.kubectl(&["delete", "pod", &leader.pod, "--wait=false"]);
+    };
+    for (what, fault, count) in [
+        ("the leader's sidecar is killed (-9)", kill, rounds),
+        ("the leader's pod is deleted", delete, rounds.div_ceil(3)),
+    ] {
+        let mut measured = Vec::new();
+        for number in 1..=count {
+            measured.push(round(&hello, &client, fault));
+            if number % 10 == 0 {
+                println!("  {what}: {number} of {count}");
+            }
+        }
+        table(what, &measured);
+    }
+    memory(cluster, &hello);
+    drop(client);
+    hello.delete();
+}
+
+fn round(hello: &Hello<'_>, client: &Client, fault: fn(&Hello<'_>, &Leader)) -> Round {
+    let before = hello.leader_seen().expect("a leader");
+    std::thread::sleep(SETTLE);
+    let mut round = Round {
+        fault: now(),
+        ..Round::default()
+    };
+    fault(hello, &before);
+    let next = wait_for("the next leader", || {
+        hello.leader_seen().filter(|now| now.term > before.term)
+    });
+    round.answer = wait_for("an answer", || client.first_of(next.term)).into();
+    let of_sidecars = logs(hello);
+    let first = |text: &str| {
+        let lines = of_sidecars.iter().filter(|(at, _)| *at >= round.fault);
+        let lines = lines.filter(|(_, line)| line.contains(text));
+        lines.map(|(at, _)| *at).min()
+    };
+    round.detect = first("Suspected").or_else(|| first("HandingOver"));
+    round.elect = first(&format!("Established {{ term: Term({}) }}", next.term));
+    let audit = Audit::since(hello.cluster, &hello.namespace, round.fault);
+    round.set = audit.labelled("leader", next.term).into_iter().min();
+    round.strip = audit
+        .labelled("follower", next.term)
+        .into_iter()
+        .filter(|at| Some(*at) <= round.set)
+        .max();
+    round.endpoints = round.set.and_then(|set| audit.endpoints_after(set));
+    wait_for("three ready pods", || {
+        let ready = hello.pods().iter().filter(|pod| is_ready(pod)).count();
+        (ready == 3).then_some(())
+    });
+    round
+}
+
+/// What the API server has answered since a time.
+struct Audit(Vec<Value>);
+
+impl Audit {
+    fn since(cluster: &Cluster, namespace: &str, since: Micros) -> Self {
+        let log = std::fs::read_to_string(cluster.directory().join("log/audit.log")).unwrap();
+        // The newest lines are the last.
+        let lines = log.lines().rev();
+        let events = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let new = events.take_while(|event| instant(event) >= Some(since - 5_000_000));
+        let ours = new.filter(|event| {
+            event["objectRef"]["namespace"] == namespace
+                && event["stage"] == "ResponseComplete"
+                && event["responseStatus"]["code"].as_i64() < Some(300)
+                && instant(event) >= Some(since)
+        });
+        Self(ours.collect())
+    }
+
+    /// When pods got a role in a term.
+    fn labelled(&self, role: &str, term: u64) -> Vec<Micros> {
+        let is_it = |event: &&Value| {
+            let meta = &event["responseObject"]["metadata"];
+            event["objectRef"]["resource"] == "pods"
+                && event["verb"] == "patch"
+                && meta["labels"]["remember.krest.io/role"] == role
+                && meta["annotations"]["remember.krest.io/term"] == term.to_string()
+        };
+        self.0.iter().filter(is_it).filter_map(instant).collect()
+    }
+
+    /// When the endpoints of the leader's Service were written first, from a time on.
+    fn endpoints_after(&self, time: Micros) -> Option<Micros> {
+        let is_it = |event: &&Value| {
+            let name = event["objectRef"]["name"].as_str().unwrap_or_default();
+            event["objectRef"]["resource"] == "endpointslices" && name.starts_with("hello-leader")
+        };
+        let written = self.0.iter().filter(is_it).filter_map(instant);
+        written.filter(|at| *at >= time).min()
+    }
+}
+
+fn instant(event: &Value) -> Option<Micros> {
+    micros(event["stageTimestamp"].as_str()?)
+}
+
+/// Reads a time as RFC 3339 writes it, in UTC.
+fn micros(text: &str) -> Option<Micros> {
+    let time: k8s_openapi::jiff::Timestamp = text.parse().ok()?;
+    Some(i128::from(time.as_microsecond()))
+}
+
+fn now() -> Micros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i128::try_from(since.as_micros()).unwrap()
+}
+
+/// The newest lines of all sidecars that run, with their times.
+fn logs(hello: &Hello<'_>) -> Vec<(Micros, String)> {
+    let mut lines = Vec::new();
+    for number in 0..3 {
+        let pod = format!("{}-{number}", hello.name);
+        let output = hello.cluster.kubectl_output(&[
+            "-n",
+            &hello.namespace,
+            "logs",
+            &pod,
+            "-c",
+            "remember",
+            "--tail=200",
+        ]);
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            if let Some(at) = line.split_whitespace().next().and_then(micros) {
+                lines.push((at, line.to_owned()));
+            }
+        }
+    }
+    lines
+}
+
+/// A client that asks again and again who leads, in a process in the network of a machine.
+struct Client {
+    process: Child,
+    answers: std::path::PathBuf,
+}
+
+impl Client {
+    fn begin(hello: &Hello<'_>) -> Self {
+        let answers = hello.cluster.directory().join("log/client");
+        let process = hello
+            .cluster
+            .enter("n1")
+            .arg(std::env::current_exe().unwrap())
+            .args([CLIENT, &format!("{}:80", hello.leader_address())])
+            .stdout(std::fs::File::create(&answers).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, answers }
+    }
+
+    /// When the leader of a term answered first.
+    fn first_of(&self, term: u64) -> Option<Micros> {
+        let text = std::fs::read_to_string(&self.answers).unwrap();
+        let answers = text.lines().filter_map(|line| line.split_once(' '));
+        let mut of_term = answers.filter(|(_, told)| *told == term.to_string());
+        of_term.next().and_then(|(at, _)| at.parse().ok())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Is the client, until it is killed: tells when it was answered by the leader of which term,
+/// whenever that is another one than before.
+pub(crate) fn ask_for_ever(address: &str) {
+    let address: SocketAddr = address.parse().unwrap();
+    let mut known = String::new();
+    loop {
+        if let Some(term) = ask(address)
+            && term != known
+        {
+            println!("{} {term}", now());
+            std::io::stdout().flush().unwrap();
+            known = term;
+        }
+        std::thread::sleep(ASK_EVERY);
+    }
+}
+
+/// The term of the leader that answers, if it says that it leads.
+fn ask(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN).ok()?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    let told: Value = serde_json::from_str(body).ok()?;
+    (told["role"] == "leader").then(|| told["term"].to_string())
+}
+
+/// One row for each phase, counted from the end of the one before.
+fn table(what: &str, rounds: &[Round]) {
+    println!("\n{what}, n {}, in ms:\n", rounds.len());
+    println!("| phase | n | p50 | p90 | p99 | max |\n|---|---|---|---|---|---|");
+    type Of = fn(&Round) -> Option<Micros>;
+    let phases: [(&str, Of); 8] = [
+        ("detect", |round| Some(round.detect? - round.fault)),
+        ("elect", |round| Some(round.elect? - round.detect?)),
+        ("strip", |round| Some(round.strip? - round.elect?)),
+        ("set", |round| Some(round.set? - round.strip?)),
+        ("endpoints", |round| Some(round.endpoints? - round.set?)),
+        ("answer", |round| Some(round.answer? - round.endpoints?)),
+        ("elected -> label set", |round| {
+            Some(round.set? - round.elect?)
+        }),
+        ("fault -> client answered", |round| {
+            Some(round.answer? - round.fault)
+        }),
+    ];
+    for (phase, of) in phases {
+        let mut taken: Vec<_> = rounds.iter().filter_map(of).collect();
+        taken.sort_unstable();
+        let at = |part: usize| {
+            let last = taken.len().saturating_sub(1);
+            let place = (taken.len() * part / 100).min(last);
+            let micros = taken.get(place).copied().unwrap_or_default();
+            format!("{}.{}", micros / 1000, (micros % 1000).abs() / 100)
+        };
+        println!(
+            "| {phase} | {} | {} | {} | {} | {} |",
+            taken.len(),
+            at(50),
+            at(90),
+            at(99),
+            at(100)
+        );
+    }
+}
+
+/// What the programs take of memory, after all that.
+fn memory(cluster: &Cluster, hello: &Hello<'_>) {
+    let mut resident = BTreeMap::new();
+    for operator in processes::operators(cluster) {
+        resident.insert(
+            format!("operator {}", operator.pod),
+            operator.resident_bytes(),
+        );
+    }
+    for node in processes::nodes(cluster, &hello.namespace) {
+        resident.insert(format!("sidecar of {}", node.pod), node.resident_bytes());
+    }
+    println!("\n| program | resident, MiB |\n|---|---|");
+    for (program, bytes) in resident {
+        println!(
+            "| {program} | {}.{} |",
+            bytes >> 20,
+            (bytes % (1 << 20)) * 10 >> 20
+        );
+    }
+}

@@ -1,0 +1,243 @@
+//! The example as stories see it: a RememberCluster of `remember hello`, its pods, its leader, and
+//! its Services as a client in the cluster reaches them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, demand, output_of, wait_for};
+use crate::processes::{self, PodProcess};
+use crate::workload::{STORAGE_CLASS, image, unprivileged, unprivileged_pod};
+
+/// One RememberCluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Hello<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// The leader, by the label of its pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Leader {
+    pub(crate) pod: String,
+    pub(crate) term: u64,
+    /// The machine that its pod is on.
+    pub(crate) node: String,
+}
+
+impl<'a> Hello<'a> {
+    /// Asks for three pods, without waiting for them.
+    pub(crate) fn apply(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
+        let hello = Self {
+            cluster,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        cluster.apply(&hello.manifest("1"));
+        hello
+    }
+
+    /// The resource; `version` only makes one template differ from another.
+    pub(crate) fn manifest(&self, version: &str) -> Value {
+        let from_pod = |variable: &str, field: &str| json!({"name": variable, "valueFrom": {"fieldRef": {"fieldPath": field}}});
+        json!({
+            "apiVersion": "remember.krest.io/v1alpha1", "kind": "RememberCluster",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": {
+                "replicas": 3,
+                "storage": {"size": "1Gi", "storageClassName": STORAGE_CLASS},
+                "service": {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+                "template": {
+                    "metadata": {"annotations": {"example.com/version": version}},
+                    "spec": {
+                        "terminationGracePeriodSeconds": 10,
+                        "securityContext": unprivileged_pod(),
+                        "containers": [{
+                            "name": "app",
+                            "image": image(),
+                            "imagePullPolicy": "Never",
+                            "args": ["hello"],
+                            "env": [
+                                from_pod("REMEMBER_POD_NAME", "metadata.name"),
+                                from_pod("REMEMBER_POD_NAMESPACE", "metadata.namespace"),
+                            ],
+                            "ports": [{"name": "http", "containerPort": 8080}],
+                            "readinessProbe": {
+                                "httpGet": {"path": "/healthz", "port": 8080},
+                                "periodSeconds": 1, "failureThreshold": 2,
+                            },
+                            "securityContext": unprivileged(),
+                        }],
+                        "topologySpreadConstraints": [{
+                            "maxSkew": 1,
+                            "topologyKey": "kubernetes.io/hostname",
+                            "whenUnsatisfiable": "DoNotSchedule",
+                            "labelSelector": {
+                                "matchLabels": {"remember.krest.io/cluster": self.name},
+                            },
+                        }],
+                    },
+                },
+            },
+        })
+    }
+
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        self.cluster
+            .kubectl(&[&["-n", &self.namespace], arguments].concat())
+    }
+
+    /// The resource as it is now.
+    pub(crate) fn seen(&self) -> Value {
+        self.cluster
+            .ask(&["-n", &self.namespace, "get", "remembercluster", &self.name])
+    }
+
+    /// Whether a condition of it is told, and with which reason.
+    pub(crate) fn condition(&self, kind: &str) -> (String, String) {
+        let seen = self.seen();
+        let conditions = seen["status"]["conditions"].as_array();
+        let told = conditions.into_iter().flatten();
+        let told = told.clone().find(|told| told["type"] == kind);
+        let text = |field: &str| {
+            let text = told.and_then(|told| told[field].as_str());
+            text.unwrap_or_default().to_owned()
+        };
+        (text("status"), text("reason"))
+    }
+
+    pub(crate) fn pods(&self) -> Vec<Value> {
+        let of = format!("remember.krest.io/cluster={}", self.name);
+        let pods = self
+            .cluster
+            .ask(&["-n", &self.namespace, "get", "pods", "-l", &of]);
+        pods["items"].as_array().cloned().unwrap()
+    }
+
+    /// The one pod with the leader's label, if there is one.
+    pub(crate) fn leader_seen(&self) -> Option<Leader> {
+        let pods = self.pods();
+        let label = |pod: &&Value| pod["metadata"]["labels"]["remember.krest.io/role"] == "leader";
+        let leaders: Vec<_> = pods.iter().filter(label).collect();
+        assert!(leaders.len() <= 1, "several leaders: {leaders:?}");
+        let meta = &leaders.first()?["metadata"];
+        let term = &meta["annotations"]["remember.krest.io/term"];
+        Some(Leader {
+            pod: meta["name"].as_str().unwrap().to_owned(),
+            term: term.as_str().unwrap().parse().unwrap(),
+            node: leaders[0]["spec"]["nodeName"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        })
+    }
+
+    /// Waits for a leader in a later term than that of `before`, to which its Service leads.
+    pub(crate) fn next_leader(&self, before: &Leader) -> Leader {
+        let begun = Instant::now();
+        let next = wait_for("the leader's label to move", || {
+            self.leader_seen().filter(|now| now.term > before.term)
+        });
+        let labelled = begun.elapsed();
+        self.reach(&next);
+        println!(
+            "    {} after {}: label seen after {:.1} s, answered after {:.1} s",
+            next.pod,
+            before.pod,
+            labelled.as_secs_f64(),
+            begun.elapsed().as_secs_f64()
+        );
+        next
+    }
+
+    /// Waits until a client of the leader's Service is answered by this leader.
+    pub(crate) fn reach(&self, leader: &Leader) {
+        wait_for("the leader's Service to lead to the leader", || {
+            let told = self.ask_leader("/")?;
+            let is_it = told["pod"] == leader.pod.as_str() && told["role"] == "leader";
+            is_it.then_some(())
+        });
+    }
+
+    /// Waits until all three pods are ready, one leads, and the status says so.
+    pub(crate) fn settle(&self) -> Leader {
+        wait_for("three ready pods, one of which leads", || {
+            let ready = self.pods().iter().filter(|pod| is_ready(pod)).count();
+            (ready == 3 && self.condition("Ready").0 == "True").then_some(())
+        });
+        let leader = wait_for("a leader", || self.leader_seen());
+        self.reach(&leader);
+        let seen = self.seen();
+        assert_eq!(
+            seen["status"]["leader"]["pod"],
+            leader.pod.as_str(),
+            "{seen}"
+        );
+        assert_eq!(seen["status"]["term"], leader.term, "{seen}");
+        leader
+    }
+
+    /// What the app behind the leader's Service answers, asked from a machine that answers.
+    pub(crate) fn ask_leader(&self, path: &str) -> Option<Value> {
+        let url = format!("http://{}{path}", self.leader_address());
+        self.cluster.node_names().find_map(|node| {
+            let mut curl = self.cluster.enter(&node);
+            let output = output_of(curl.args(["curl", "-sfm2", &url]));
+            serde_json::from_slice(&output.stdout).ok()
+        })
+    }
+
+    /// The address of the leader's Service.
+    pub(crate) fn leader_address(&self) -> String {
+        let service = format!("{}-leader", self.name);
+        self.kubectl(&[
+            "get",
+            "service",
+            &service,
+            "-o",
+            "jsonpath={.spec.clusterIP}",
+        ])
+    }
+
+    /// The sidecar's process in a pod.
+    pub(crate) fn node_of(&self, pod: &str) -> PodProcess {
+        let nodes = processes::nodes(self.cluster, &self.namespace);
+        let node = nodes.into_iter().find(|node| node.pod == pod);
+        node.unwrap_or_else(|| panic!("no node runs in {pod}"))
+    }
+
+    /// Deletes it, and waits until nothing is left of it but volumes.
+    pub(crate) fn delete(&self) {
+        self.kubectl(&["delete", "remembercluster", &self.name, "--wait=true"]);
+        let of = format!("remember.krest.io/cluster={}", self.name);
+        let kinds = "statefulset,service,serviceaccount,role,rolebinding,configmap,secret,\
+                     poddisruptionbudget,pod";
+        wait_for("everything of it to be gone", || {
+            let left = self.kubectl(&["get", kinds, "-l", &of, "-o", "name"]);
+            left.is_empty().then_some(())
+        });
+    }
+}
+
+/// Whether a pod is ready and not ending.
+pub(crate) fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    let ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
+    ready && pod["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// Runs a command on the machine, or in the control plane, that must succeed.
+pub(crate) fn on(cluster: &Cluster, place: &str, command: &[&str]) -> String {
+    demand(cluster.enter(place).args(command))
+}
+
+/// Sleeps; for what must *not* happen in that time.
+pub(crate) fn watch_for(time: Duration, mut check: impl FnMut()) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        check();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

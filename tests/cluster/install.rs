@@ -1,0 +1,216 @@
+//! The operator comes, changes and goes; clusters stay.
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, demand, root, wait_for};
+use crate::hello::{Hello, watch_for};
+use crate::helm::{self, RELEASE, helm};
+use crate::workload::make_namespace;
+
+/// By `kubectl apply -f manifests/install.yaml`: a cluster gets its leader; and what was installed
+/// so can be removed so.
+pub(crate) fn install_yaml_installs(cluster: &Cluster) {
+    let manifest = root().join("manifests/install.yaml");
+    // Only that nobody here can fetch the image: it is on the machines already.
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let file = cluster.directory().join("install.yaml");
+    std::fs::write(&file, text.replace("IfNotPresent", "Never")).unwrap();
+    let file = file.to_str().unwrap();
+    // What it defines takes a moment until it can be used, as with every definition.
+    cluster.kubectl(&["apply", "--server-side", "-f", file]);
+    wait_for("the operators to be ready", || {
+        let pods = helm::operator_pods(cluster);
+        (pods
+            .iter()
+            .filter(|pod| crate::hello::is_ready(pod))
+            .count()
+            == 2)
+            .then_some(())
+    });
+    make_namespace(cluster, "plain");
+    let hello = Hello::apply(cluster, "plain", "hello");
+    hello.settle();
+    hello.delete();
+    cluster.kubectl(&["delete", "-f", file, "--wait=true"]);
+}
+
+/// By Helm: installed, upgraded and removed under a cluster that goes on leading (R7).
+pub(crate) fn helm_installs_upgrades_and_removes(cluster: &Cluster) {
+    helm::install(cluster, &[]);
+    demand(&mut helm(cluster, &["test", RELEASE, "--timeout", "60s"]));
+    make_namespace(cluster, "helm");
+    let hello = Hello::apply(cluster, "helm", "hello");
+    let before = hello.settle();
+    helm::install(cluster, &["log.filter=debug"]);
+    let after = hello.settle();
+    assert_eq!(after, before, "an upgrade of the operator moved the leader");
+    demand(&mut helm(cluster, &["uninstall", RELEASE, "--wait"]));
+    wait_for("the operators to end", || {
+        helm::operator_pods(cluster).is_empty().then_some(())
+    });
+    assert_eq!(
+        hello.leader_seen(),
+        Some(before.clone()),
+        "the cluster goes on"
+    );
+    hello.reach(&before);
+    helm::install(cluster, &[]);
+    assert_eq!(hello.settle(), before);
+    hello.delete();
+}
+
+/// Two clusters of one name in two namespaces have nothing to do with each other.
+pub(crate) fn namespaces_keep_clusters_apart(cluster: &Cluster) {
+    helm::be_installed(cluster);
+    let hellos = ["left", "right"].map(|namespace| {
+        make_namespace(cluster, namespace);
+        // Its Services are called as our own variables begin.
+        Hello::apply(cluster, namespace, "remember")
+    });
+    let before = hellos.clone().map(|hello| hello.settle());
+    let [left, right] = &hellos;
+    left.kubectl(&["delete", "pod", &before[0].pod, "--wait=false"]);
+    left.next_leader(&before[0]);
+    assert_eq!(right.settle(), before[1]);
+    left.delete();
+    assert_eq!(right.settle(), before[1]);
+    right.delete();
+}
+
+/// Whatever somebody changes or removes is repaired, and nothing else is written: in a quiet
+/// while none of our accounts writes anything.
+pub(crate) fn drift_is_repaired_and_quiet_is_quiet(cluster: &Cluster) {
+    helm::be_installed(cluster);
+    make_namespace(cluster, "drift");
+    let hello = Hello::apply(cluster, "drift", "hello");
+    let leader = hello.settle();
+    hello.kubectl(&["delete", "service", "hello-leader", "--wait=true"]);
+    hello.kubectl(&["delete", "poddisruptionbudget", "hello"]);
+    hello.kubectl(&["delete", "configmap", "hello-record"]);
+    hello.kubectl(&[
+        "label",
+        "pod",
+        &leader.pod,
+        "remember.krest.io/role=follower",
+        "--overwrite",
+    ]);
+    hello.kubectl(&[
+        "patch",
+        "service",
+        "hello-followers",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"selector":{"remember.krest.io/role":"leader"}}}"#,
+    ]);
+    let again = hello.settle();
+    assert_eq!(
+        again, leader,
+        "labels were written by hand, nobody was elected"
+    );
+    wait_for("the followers' Service to select followers", || {
+        let service = ["-n", "drift", "get", "service", "hello-followers"];
+        let service = cluster.ask(&service);
+        (service["spec"]["selector"]["remember.krest.io/role"] == "follower").then_some(())
+    });
+    for kind in ["poddisruptionbudget/hello", "configmap/hello-record"] {
+        wait_for(kind, || {
+            let found = hello.kubectl(&["get", kind, "--ignore-not-found", "-o", "name"]);
+            (!found.is_empty()).then_some(())
+        });
+    }
+    let quiet = std::time::Duration::from_secs(20);
+    std::thread::sleep(quiet);
+    let written = writes(cluster);
+    watch_for(std::time::Duration::from_mins(1), || {});
+    let since: Vec<_> = writes(cluster).split_off(written.len());
+    assert!(since.is_empty(), "written in a quiet minute: {since:#?}");
+    hello.delete();
+}
+
+/// What our own accounts have written so far, by the audit log.
+fn writes(cluster: &Cluster) -> Vec<String> {
+    let log = std::fs::read_to_string(cluster.directory().join("log/audit.log")).unwrap();
+    let ours = |event: &Value| {
+        let user = event["user"]["username"].as_str().unwrap_or_default();
+        let names = [
+            "system:serviceaccount:remember-system:",
+            "system:serviceaccount:drift:",
+        ];
+        event["stage"] == "ResponseComplete" && names.iter().any(|name| user.starts_with(name))
+    };
+    let events = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    events
+        .filter(ours)
+        .map(|event: Value| format!("{} {}", event["verb"], event["requestURI"]))
+        .collect()
+}
+
+/// A template that changes replaces all pods, one at a time, and costs one change of leader (R4).
+pub(crate) fn a_new_template_costs_one_change_of_leader(cluster: &Cluster) {
+    helm::be_installed(cluster);
+    make_namespace(cluster, "rolling");
+    let hello = Hello::apply(cluster, "rolling", "hello");
+    let before = hello.settle();
+    let transitions = hello.seen()["status"]["leaderTransitions"].clone();
+    cluster.apply(&hello.manifest("2"));
+    wait_for("all pods to be new", || {
+        let pods = hello.pods();
+        let unready = pods
+            .iter()
+            .filter(|pod| !crate::hello::is_ready(pod))
+            .count();
+        assert!(unready <= 1, "several pods are missing at once");
+        let is_new = |pod: &&Value| pod["metadata"]["annotations"]["example.com/version"] == "2";
+        (pods.iter().filter(is_new).count() == 3).then_some(())
+    });
+    let after = hello.settle();
+    assert!(after.term > before.term);
+    let seen = hello.seen();
+    let moved =
+        seen["status"]["leaderTransitions"].as_i64().unwrap() - transitions.as_i64().unwrap();
+    assert_eq!(moved, 1, "{seen}");
+    hello.delete();
+}
+
+/// The account of a cluster's pods may find peers, and nothing else that any account may not.
+pub(crate) fn pods_may_find_peers_and_nothing_else(cluster: &Cluster) {
+    helm::be_installed(cluster);
+    make_namespace(cluster, "rights");
+    let hello = Hello::apply(cluster, "rights", "hello");
+    hello.settle();
+    let rights = |account: &str| {
+        let whom = format!("--as=system:serviceaccount:rights:{account}");
+        let groups = [
+            "--as-group=system:serviceaccounts",
+            "--as-group=system:serviceaccounts:rights",
+            "--as-group=system:authenticated",
+        ];
+        let list = [
+            "-n",
+            "rights",
+            "auth",
+            "can-i",
+            "--list",
+            "--no-headers",
+            &whom,
+        ];
+        let text = cluster.kubectl(&[&list[..], &groups[..]].concat());
+        let mut lines: Vec<_> = text.lines().map(normal).collect();
+        lines.sort();
+        lines
+    };
+    let bare = rights("default");
+    let more: Vec<_> = rights("hello")
+        .into_iter()
+        .filter(|one| !bare.contains(one))
+        .collect();
+    assert_eq!(more, ["pods [] [] [get list watch]"]);
+    hello.delete();
+}
+
+/// A line without its columns' widths.
+fn normal(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
