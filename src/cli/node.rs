@@ -1,6 +1,6 @@
 //! `remember node`: this process becomes one node of a cluster, until it is told to end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,8 +23,8 @@ use super::tls::TlsFlags;
 use super::{environment, print_config};
 use crate::consensus::{Config, NodeId};
 use crate::crd::{ADMIN_PORT, API_PORT};
-use crate::discovery::{MemberAddress, Members, parse_address, watch_pods};
-use crate::node::{Handle, Settings, start};
+use crate::discovery::{MemberAddress, Members, PodNews, parse_address, watch_pods};
+use crate::node::{Apps, Handle, Settings, heed_apps, start};
 use crate::server::{Limits, Mutual, Plain, Server};
 use crate::storage::WalConfig;
 use crate::tls::Identity;
@@ -239,18 +239,29 @@ impl Node {
         })
     }
 
-    /// Learns for ever where the pods of the cluster are, if that is how peers are found.
+    /// Learns for ever where the pods of the cluster are, and whose application is ready, if that
+    /// is how peers are found.
     async fn discover(&self, handle: Handle) {
         if let (Some(namespace), Some(cluster)) = (&self.pods.pod_namespace, &self.pods.cluster) {
+            let members: BTreeSet<_> = handle.members().into_iter().map(|(id, _)| id).collect();
             let own = handle.status().id;
-            let learn = |id, address| {
-                if id != own {
-                    handle.learn(id, address);
+            let (apps, told) = watch::channel(Apps::new());
+            let tell = |news: PodNews| {
+                if let Some(address) = news.address.filter(|_| news.id != own) {
+                    handle.learn(news.id, address);
+                }
+                if members.contains(&news.id) {
+                    apps.send_if_modified(|apps| {
+                        apps.insert(news.id, news.is_app_ready) != Some(news.is_app_ready)
+                    });
                 }
             };
-            if let Err(error) = watch_pods(namespace, cluster, learn).await {
-                tracing::warn!(%error, "peers are found by what they say themselves only");
-            }
+            let watch = async {
+                if let Err(error) = watch_pods(namespace, cluster, tell).await {
+                    tracing::warn!(%error, "peers are found by what they say themselves only");
+                }
+            };
+            tokio::join!(watch, heed_apps(handle.clone(), told));
         }
         std::future::pending::<()>().await;
     }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::abstention::Abstention;
 use super::aside::drop_aside;
 use super::context::{Context, Event, Received};
 use super::handle::{Request, Shared};
@@ -69,6 +70,7 @@ pub(super) struct Driver {
     backlog: VecDeque<Job<FileDisk>>,
     transfers: Transfers,
     waiting: Waiting,
+    abstention: Abstention,
     /// The newest boot of each peer: words of an older one are not heard any more.
     boots: BTreeMap<NodeId, Boot>,
     origin: Instant,
@@ -99,6 +101,7 @@ impl Driver {
             backlog: VecDeque::new(),
             transfers,
             waiting: Waiting::default(),
+            abstention: Abstention::default(),
             boots: BTreeMap::new(),
             origin,
             inputs: Vec::new(),
@@ -199,6 +202,7 @@ impl Driver {
                     LinkEvent::Ended => self.transfers.link_ended(peer),
                     LinkEvent::Refused | LinkEvent::Unreachable => {}
                 }
+                self.link(peer, matches!(event, LinkEvent::Up(_)));
                 self.inputs.push(Input::Link { peer, event });
             }
             Event::Packet(from, boot, packet, _share) => {
@@ -235,6 +239,17 @@ impl Driver {
         }
     }
 
+    /// Lets others see whether the link to a peer is up.
+    fn link(&self, peer: NodeId, is_up: bool) {
+        self.shared.linked.send_if_modified(|linked| {
+            if is_up {
+                linked.insert(peer)
+            } else {
+                linked.remove(&peer)
+            }
+        });
+    }
+
     fn take_request(&mut self, request: Request) {
         let input = match request {
             Request::Propose(command, reply) => Input::Propose {
@@ -248,7 +263,8 @@ impl Driver {
                 ticket: self.waiting.transfer(reply),
                 to,
             },
-            Request::MayStand(may) => Input::MayStand(may),
+            Request::Leave => self.abstention.leave(),
+            Request::Fit(is_fit) => self.abstention.fit(is_fit),
             Request::Turn(reply) => {
                 self.turned.push(reply);
                 return;

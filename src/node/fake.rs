@@ -57,6 +57,7 @@ impl FakeDriver {
             addresses: Rc::new(Addresses::new(addresses.collect(), true)),
             status: watch::Sender::new(Rc::new(leading())),
             phase: watch::Sender::new(Phase::Running),
+            linked: watch::Sender::default(),
             request_timeout,
             cluster: Cell::new(Some(CLUSTER)),
             incarnation: Incarnation(u64::MAX),
@@ -172,7 +173,7 @@ async fn run(mut requests: mpsc::Receiver<Request>, shared: Rc<Shared>, mood: Rc
                 }
                 reply.send(done).ok();
             }
-            (Request::MayStand(_), _) => {}
+            (Request::Leave | Request::Fit(_), _) => {}
             (Request::End, _) => return,
             (request, Mood::Silent) => unanswered.push(request),
             (Request::Turn(reply), _) => {

@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::addresses::Addresses;
-use crate::consensus::{ClusterId, Incarnation, NodeId, Refusal, Status};
+use crate::consensus::{ClusterId, Incarnation, NodeId, Refusal, Role, Status};
 use crate::discovery::MemberAddress;
 use crate::state::{Address, ClusterInfo, Command, Outcome, Revision, Store};
 
 /// How long a refused request waits before it is tried again, unless the leader changes first.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// How long a leader that must go waits before it tries again to hand over.
+const HAND_OVER_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Clones are cheap and name the same node.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub(super) struct Shared {
     pub(super) addresses: Rc<Addresses>,
     pub(super) status: watch::Sender<Rc<Status>>,
     pub(super) phase: watch::Sender<Phase>,
+    /// The peers to which this node's links are up.
+    pub(super) linked: watch::Sender<BTreeSet<NodeId>>,
     pub(super) revision: watch::Sender<Revision>,
     pub(super) request_timeout: Duration,
     /// The cluster's name, once it is founded.
@@ -60,7 +65,10 @@ pub(super) enum Request {
     Propose(Bytes, oneshot::Sender<Answer<Outcome>>),
     Read(oneshot::Sender<Answer<()>>),
     Transfer(Option<NodeId>, oneshot::Sender<bool>),
-    MayStand(bool),
+    /// The node is about to end (R9).
+    Leave,
+    /// Whether the application beside it is fit for a leader (R12).
+    Fit(bool),
     /// Answered once the turn that takes it is done.
     Turn(oneshot::Sender<()>),
     /// The node ends; what is queued becomes durable first.
@@ -225,18 +233,58 @@ impl Handle {
     }
 
     /// Hands leadership over, to `to` or to the best follower. `false` if this node does not lead,
-    /// or still does after an election timeout.
+    /// or still does after an election timeout. One hand-over that is under way ends first.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<bool, Failure> {
+        let mut statuses = self.statuses();
+        tokio::select! {
+            _ = statuses.wait_for(|status| !status.handing_over) => {}
+            () = self.ended() => return Err(Failure::Stopping),
+        }
         let (reply, answer) = oneshot::channel();
         let sent = self.requests.send(Request::Transfer(to, reply)).await;
         sent.map_err(|_| Failure::Stopping)?;
         answer.await.map_err(|_| Failure::Stopping)
     }
 
-    /// Whether the node may stand for election from now on (R9, R12).
-    pub async fn may_stand(&self, may: bool) -> Result<(), Failure> {
-        let sent = self.requests.send(Request::MayStand(may)).await;
+    /// Hands leadership over to whoever takes it, one follower after the other, until `within` is
+    /// over or no other member lives. Whether the node leads no more.
+    pub async fn hand_over(&self, within: Duration) -> Result<bool, Failure> {
+        let leads = || self.status().role == Role::Leader;
+        let trying = async {
+            while leads() && !self.transfer(None).await? && leads() {
+                if self.status().alive.len() < 2 {
+                    break;
+                }
+                // Whom it need not ask, a leader knows a beat later.
+                sleep(HAND_OVER_AGAIN_AFTER).await;
+            }
+            Ok(!leads())
+        };
+        let tried = timeout(within, trying).await;
+        tried.unwrap_or_else(|_| Ok(!leads()))
+    }
+
+    /// Keeps the node from standing for election until it is started again (R9).
+    pub async fn leave(&self) -> Result<(), Failure> {
+        let sent = self.requests.send(Request::Leave).await;
         sent.map_err(|_| Failure::Stopping)
+    }
+
+    /// Says whether the application beside the node is fit for a leader (R12): while it is not,
+    /// the node does not stand.
+    pub(super) async fn fit(&self, is_fit: bool) -> Result<(), Failure> {
+        let sent = self.requests.send(Request::Fit(is_fit)).await;
+        sent.map_err(|_| Failure::Stopping)
+    }
+
+    /// The peers to which this node's links are up.
+    pub(super) fn links(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.shared.linked.subscribe()
+    }
+
+    /// Waits until the node has ended.
+    pub(super) async fn ended(&self) {
+        self.requests.closed().await;
     }
 }
 

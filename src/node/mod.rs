@@ -12,9 +12,11 @@
 //! one loop; `dialer`, `acceptor` and `outbox` are its links, and `addresses` where they lead to;
 //! `snapshots` moves snapshots, and
 //! `aside` keeps what takes long off the thread;
+//! `fitness` and `abstention` keep a node without its application from leading;
 //! `waiting` are its clients; [`Handle`] is their way in. No rule of consensus lives here: the
 //! engine decides, this carries out.
 
+mod abstention;
 mod acceptor;
 mod addresses;
 mod aside;
@@ -23,6 +25,7 @@ mod dialer;
 mod driver;
 #[cfg(test)]
 pub(crate) mod fake;
+mod fitness;
 mod founding;
 mod handle;
 mod outbox;
@@ -34,6 +37,7 @@ mod snapshots;
 mod waiting;
 
 pub use driver::Stopped;
+pub use fitness::{Apps, heed_apps};
 pub use handle::{Failure, Handle, Phase};
 pub use run::{NodeError, Running, start};
 pub use settings::{Settings, SettingsError};

@@ -217,9 +217,9 @@ async fn hand_over(mut stopping: watch::Receiver<bool>, handle: Handle) {
     handle.shared.phase.send_replace(Phase::Stopping);
     let leaving = async {
         // It still votes and replicates, but does not stand again (R9).
-        if handle.may_stand(false).await.is_ok() && handle.status().role == Role::Leader {
+        if handle.leave().await.is_ok() {
             // Whether it moved or not, this node ends.
-            handle.transfer(None).await.unwrap_or_default();
+            handle.hand_over(HAND_OVER).await.unwrap_or_default();
         }
     };
     drop(tokio::time::timeout(HAND_OVER, leaving).await);
@@ -246,6 +246,7 @@ fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnatio
         addresses,
         status: watch::Sender::new(Rc::new(unborn(settings.id))),
         phase: watch::Sender::new(Phase::Founding(others)),
+        linked: watch::Sender::default(),
         revision: watch::Sender::new(Revision::START),
         request_timeout: settings.request_timeout,
         cluster: Cell::default(),

@@ -114,7 +114,7 @@ pub(super) async fn transfer(
         ));
     }
     if transfer.leaving {
-        api.handle.may_stand(false).await?;
+        api.handle.leave().await?;
     }
     if api.handle.status().role != Role::Leader {
         let is_done = transfer.leaving;

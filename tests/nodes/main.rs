@@ -6,6 +6,7 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 
+mod fitness;
 mod http;
 mod large;
 mod node;
