@@ -369,6 +369,32 @@ impl Drop for Watch {
 }
 
 #[test]
+fn whoever_leaves_hands_over_and_does_not_stand_again() {
+    let local = Local::start(3, &[]);
+    let first = local.agreed(0);
+    let leader = first.leader.clone().unwrap().id;
+    let leave = |node: u64| {
+        let at = format!("127.0.0.1:{}", u64::from(local.base) + node);
+        Command::new(env!("CARGO_BIN_EXE_remember"))
+            .env_clear()
+            .args(["transfer", "--leaving", "--timeout", "2", "--endpoint", &at])
+            .output()
+            .unwrap()
+    };
+    let follower = leader % 3 + 1;
+    let left = leave(follower);
+    assert_eq!(left.status.code(), Some(0), "{left:?}");
+    assert_eq!(local.agreed(0).term, first.term, "the leader stays");
+
+    let left = leave(leader);
+    assert_eq!(left.status.code(), Some(0), "{left:?}");
+    let second = local.agreed(first.term).leader.unwrap().id;
+    assert_eq!(second, follower % 3 + 1, "neither of those that leave");
+    // Asked twice, as a hook may be.
+    assert_eq!(leave(leader).status.code(), Some(0));
+}
+
+#[test]
 fn no_node_outlives_the_one_that_started_it() {
     let mut local = Local::start(2, &[]);
     let pids = local.pids();

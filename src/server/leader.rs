@@ -1,5 +1,7 @@
 //! Who belongs to the cluster, who leads it, and handing that over.
 
+use std::time::Duration;
+
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode, Uri};
@@ -15,6 +17,10 @@ use crate::state::Member;
 
 /// The longest body of a transfer request, in bytes.
 const TRANSFER_BYTES_MAX: usize = 1 << 10;
+
+/// How long a leader that is about to end tries to hand over; whoever asks it to waits two seconds
+/// (R9).
+const LEAVING_WITHIN: Duration = Duration::from_millis(1500);
 
 /// `GET /v1/cluster`: the S6 document.
 pub(super) fn cluster(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
@@ -116,15 +122,17 @@ pub(super) async fn transfer(
     if transfer.leaving {
         api.handle.leave().await?;
     }
-    if api.handle.status().role != Role::Leader {
-        let is_done = transfer.leaving;
-        return is_done
-            .then(|| bare(StatusCode::NO_CONTENT))
-            .ok_or_else(|| not_leading(api));
-    }
-    if api.handle.transfer(to).await? {
+    let leads = || api.handle.status().role == Role::Leader;
+    let has_moved = if transfer.leaving && to.is_none() {
+        // Anybody will do.
+        api.handle.hand_over(LEAVING_WITHIN).await?
+    } else {
+        leads() && api.handle.transfer(to).await?
+    };
+    // Whoever leaves need not have led.
+    if has_moved || (transfer.leaving && !leads()) {
         Ok(bare(StatusCode::NO_CONTENT))
-    } else if api.handle.status().role == Role::Leader {
+    } else if leads() {
         Err(Problem::overloaded(
             "no follower took over in time, this node still leads",
         ))

@@ -1,6 +1,9 @@
 //! `/v1/cluster`, `/v1/leader`, `/v1/members`, and handing over.
 
 use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::client::{Client, LOCAL};
 use super::{Fixture, run};
@@ -195,6 +198,50 @@ fn leadership_is_handed_over_over_loopback_only() {
             .ask("POST", "/v1/leader/transfer", &json, "{\"leaving\": true}")
             .await;
         assert_eq!(leaving.status, 204);
+    });
+}
+
+#[test]
+fn whoever_leaves_tries_again_until_somebody_takes_over_or_its_time_is_up() {
+    run(async {
+        let fixture = Fixture::new();
+        let json = [("content-type", "application/json")];
+        let leaving = "{\"leaving\": true}";
+        let mut client = fixture.client().await;
+        fixture.driver.feel(Mood::Leaderless);
+        let begun = Instant::now();
+        let refused = client
+            .ask("POST", "/v1/leader/transfer", &json, leaving)
+            .await;
+        assert_eq!(refused.status, 503);
+        // This clock moves only while all wait. A hook ends after two seconds.
+        assert!(begun.elapsed() > Duration::from_secs(1));
+        assert!(begun.elapsed() < Duration::from_secs(2));
+
+        let ask = client.ask("POST", "/v1/leader/transfer", &json, leaving);
+        let willing = async {
+            sleep(Duration::from_millis(300)).await;
+            fixture.driver.feel(Mood::Willing);
+        };
+        let (done, ()) = tokio::join!(ask, willing);
+        assert_eq!(done.status, 204);
+    });
+}
+
+#[test]
+fn whoever_leaves_as_the_last_one_wastes_no_time() {
+    run(async {
+        let fixture = Fixture::new();
+        fixture.driver.feel(Mood::Leaderless);
+        fixture.driver.turn(|status| status.alive.truncate(1));
+        let json = [("content-type", "application/json")];
+        let begun = Instant::now();
+        let mut client = fixture.client().await;
+        let refused = client
+            .ask("POST", "/v1/leader/transfer", &json, "{\"leaving\": true}")
+            .await;
+        assert_eq!(refused.status, 503);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     });
 }
 

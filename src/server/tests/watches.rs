@@ -17,9 +17,8 @@ fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
         let fixture = Fixture::new();
         let mut watch = fixture.client().await.watch("/v1/watch", &[]).await;
         let mut second = fixture.client().await.watch("/v1/watch", &[]).await;
-        let claim = concat!(
-            r#""cluster":"00000000000000c1","incarnation":"ffffffffffffffff","pod":"uid-1"}"#,
-        );
+        let claim =
+            r#""cluster":"00000000000000c1","incarnation":"ffffffffffffffff","pod":"uid-1"}"#;
         let leads = concat!(
             "event: role\n",
             r#"data: {"id":1,"role":"leader","term":7,"token":7,"#,
