@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Readiness is told by the API server and can be old; whether a member lives is known first hand,
-//! by links and by the leader's beats. Neither may cost the cluster its leader for long: a node that
-//! has known none for [`LEADERLESS_MAX`] stands whatever its application does. And a hand-over that
-//! leads nowhere is tried less and less often, because nothing is written while one is tried.
+//! by links and by the leader's beats. Neither may cost the cluster its leader for long: a node
+//! that has known none for [`LEADERLESS_MAX`] stands whatever its application does. And a hand-over
+//! that leads nowhere is tried less and less often, because nothing is written while one is tried.
 //!
 //! [`Fitness`] decides and does nothing; [`heed_apps`] asks it and carries out what it says. Not
 //! here: what makes an application ready (`discovery`), nor whether the chosen one has all that is
