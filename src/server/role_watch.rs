@@ -59,7 +59,7 @@ pub(super) async fn observe(
     metrics: Rc<Metrics>,
     mut stop: watch::Receiver<Option<Instant>>,
 ) {
-    let (mut statuses, mut phases) = (handle.statuses(), handle.phases());
+    let mut statuses = handle.statuses();
     let mut led = None;
     loop {
         statuses.borrow_and_update();
@@ -72,11 +72,10 @@ pub(super) async fn observe(
         }
         readiness.notice();
         tokio::select! {
-            // Nobody is told of every entry that is applied.
+            // Nobody is told of every entry that is applied, nor of the founding; a node that is
+            // ready is past both.
             () = sleep(LOOK_AGAIN_AFTER), if !readiness.is_reached() => {}
             changed = statuses.changed() => if changed.is_err() { return },
-            // Once it runs, the cluster has its name.
-            changed = phases.changed() => if changed.is_err() { return },
             _ = stop.wait_for(Option::is_some) => return,
         }
     }
