@@ -6,10 +6,13 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 
+mod fake_api;
 mod fitness;
 mod http;
 mod large;
 mod node;
+mod route;
+mod route_carry;
 mod tls_api;
 mod tls_desk;
 mod tls_peers;

@@ -107,11 +107,12 @@ impl Desk {
         self.0.odd.borrow_mut().insert(id, files);
     }
 
-    /// A cluster `blue` over mutual TLS.
+    /// A cluster `blue` over mutual TLS, whose members tell that they are in pods `u0`, `u1`, ...
     pub(crate) async fn cluster(&self, name: &str, size: u64) -> Cluster {
         let desk = self.clone();
         let configure = move |settings: &mut Settings| {
             let id = settings.id.0;
+            settings.pod = Some(format!("u{}", id - 1));
             let odd = desk.0.odd.borrow_mut().remove(&id);
             let files = odd.unwrap_or_else(|| Some(desk.renew(id)));
             settings.tls = files.map(|files| Identity::read(files, settings.id).unwrap());

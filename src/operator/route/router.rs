@@ -27,7 +27,8 @@ use super::{
 use crate::consensus::NodeId;
 use crate::operator::{ClusterKey, PodView, PodViews};
 
-/// How often labels are compared with a list from the API server.
+/// How often labels are compared with a list from the API server, at least; and by chance up to
+/// twice as often, so that many clusters are not compared at once.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 /// How long the watch of pods is given to show what was written.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -89,6 +90,7 @@ pub struct Router {
     hold: Option<Hold>,
     denied: Option<String>,
     compare_at: Instant,
+    comparing: Backoff,
 }
 
 /// Something that is being done.
@@ -152,13 +154,15 @@ impl Router {
             errand: None,
             hold: None,
             denied: None,
-            compare_at: now + COMPARE_EVERY,
+            compare_at: now,
+            comparing: Backoff::new(COMPARE_EVERY, COMPARE_EVERY),
         };
         let task = tokio::spawn(router.run(stopped));
         RouterHandle { views, stop, task }
     }
 
     async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        self.compare_later(Instant::now());
         loop {
             let pods = Arc::clone(&self.wiring.pods.borrow_and_update());
             self.streams.follow(pods.values());
@@ -284,7 +288,7 @@ impl Router {
             (Done::Labelled(Ok(End::Labelled)), Kind::Label(claim)) => {
                 info!(cluster, node = %claim.id, term = %claim.term, "the leader's pod is labelled");
                 self.measure(claim, now);
-                self.compare_at = now + COMPARE_EVERY;
+                self.compare_later(now);
                 self.rest(now, SHOWN_WITHIN);
             }
             (Done::Stripped(Ok(())), Kind::Strip(pod)) => {
@@ -312,7 +316,7 @@ impl Router {
             }
             (Done::Stripped(_), _) => self.try_later(now),
             (Done::Listed(listed), _) => {
-                self.compare_at = now + COMPARE_EVERY;
+                self.compare_later(now);
                 match listed {
                     Ok(pods) => self.compared(&pods),
                     Err(error) => debug!(cluster, %error, "labels could not be compared"),
@@ -330,6 +334,10 @@ impl Router {
             warn!(%cluster, "labels are not as the watch of pods shows them; they are mended");
             self.begin_act(act);
         }
+    }
+
+    fn compare_later(&mut self, now: Instant) {
+        self.compare_at = now + self.comparing.wait();
     }
 
     fn measure(&mut self, claim: Claim, now: Instant) {

@@ -1,0 +1,301 @@
+//! Labels, the record and its step slot, as they are written on an API server that is slow, refuses,
+//! forgets, or is written to by others at the same time (R1, R3).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use remember::consensus::{ClusterId, Incarnation, NodeId, Term};
+use remember::operator::route::{CALLS_MAX, Carrier, Claim, End, Fault, GaveUp, PodRole, PodSeen};
+use remember::operator::{ClusterKey, Fence, Records, Step, StepKind};
+use serde_json::Value;
+
+use crate::fake_api::{CLUSTER, FakeApi, Fate, NAMESPACE, RECORD};
+
+const POD: &str = "PATCH /api/v1/namespaces/shop/pods/";
+
+pub(crate) fn store() -> ClusterKey {
+    ClusterKey {
+        namespace: NAMESPACE.into(),
+        name: CLUSTER.into(),
+    }
+}
+
+pub(crate) fn records(api: &FakeApi) -> Records {
+    let owner = OwnerReference {
+        name: CLUSTER.to_owned(),
+        uid: "the-owner".to_owned(),
+        controller: Some(true),
+        ..OwnerReference::default()
+    };
+    Records::new(api.client(), store(), owner)
+}
+
+pub(crate) fn carrier(api: &FakeApi) -> Carrier {
+    Carrier::new(api.client(), &store(), records(api))
+}
+
+/// Three pods that nobody has written to, and a record.
+fn fresh() -> FakeApi {
+    let api = FakeApi::new();
+    for n in 0..3 {
+        api.put_pod(&format!("store-{n}"), &format!("u{n}"));
+    }
+    api.put_record("0");
+    api
+}
+
+/// That the node in pod `store-N` leads.
+fn claim(pod: u64, term: u64) -> Claim {
+    Claim {
+        cluster: ClusterId(1),
+        term: Term(term),
+        id: NodeId(pod + 1),
+        incarnation: Incarnation(1),
+        pod: format!("u{pod}").into(),
+    }
+}
+
+const SECOND_LEADS: [&str; 3] = [
+    "store-0 follower 7",
+    "store-1 leader 7",
+    "store-2 follower 7",
+];
+
+#[tokio::test]
+async fn the_label_goes_to_the_leader_and_moves_with_it() {
+    let api = fresh();
+    let carrier = carrier(&api);
+    assert_eq!(carrier.label(&claim(1, 7)).await, Ok(End::Labelled));
+    assert_eq!(api.labels(), SECOND_LEADS);
+    assert_eq!(api.fence(), "7");
+    let writes = api.writes();
+    assert_eq!(carrier.label(&claim(1, 7)).await, Ok(End::Labelled));
+    assert_eq!(api.writes(), writes, "nothing has changed");
+    assert_eq!(carrier.label(&claim(2, 9)).await, Ok(End::Labelled));
+    let moved = [
+        "store-0 follower 9",
+        "store-1 follower 9",
+        "store-2 leader 9",
+    ];
+    assert_eq!(api.labels(), moved);
+    let late = carrier.label(&claim(1, 7)).await;
+    assert_eq!(late, Ok(End::Overtaken(Term(9))));
+    api.remove_pod("store-0");
+    assert_eq!(carrier.label(&claim(0, 10)).await, Ok(End::LeaderGone));
+}
+
+/// Meets each fate once, at the n-th request, for every n.
+async fn once_at_every_call(fate: Fate) {
+    for at in 0..12 {
+        let api = fresh();
+        let mut calls = 0;
+        api.decide(move |_| {
+            calls += 1;
+            if calls == at { fate } else { Fate::Answered }
+        });
+        let end = carrier(&api).label(&claim(1, 7)).await;
+        assert_eq!(end, Ok(End::Labelled), "{fate:?} at {at}");
+        assert_eq!(api.labels(), SECOND_LEADS, "{fate:?} at {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_once_is_got_over() {
+    once_at_every_call(Fate::Refused(409, "modified")).await;
+    once_at_every_call(Fate::Refused(500, "the store is away")).await;
+    once_at_every_call(Fate::Refused(429, "slow down")).await;
+    once_at_every_call(Fate::Lost).await;
+    once_at_every_call(Fate::AnswerLost).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_never_answers_is_given_up() {
+    for fate in [Fate::Lost, Fate::Refused(503, "away")] {
+        let api = fresh();
+        api.decide(move |_| fate);
+        let end = carrier(&api).label(&claim(1, 7)).await;
+        assert!(matches!(end, Err(GaveUp { .. })), "{end:?}");
+        assert_eq!(api.calls().len(), CALLS_MAX as usize);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_be_stripped_keeps_everybody_from_the_label() {
+    let api = fresh();
+    let carrier = carrier(&api);
+    carrier.label(&claim(1, 7)).await.unwrap();
+    let refuse = "pods \"store-1\" is forbidden: ValidatingAdmissionPolicy 'p' denied request";
+    api.decide(move |call| {
+        if call.starts_with(POD) && call.ends_with("store-1") {
+            Fate::Refused(422, refuse)
+        } else {
+            Fate::Answered
+        }
+    });
+    let denied = End::Denied {
+        pod: Some("store-1".into()),
+        why: refuse.to_owned(),
+    };
+    assert_eq!(carrier.label(&claim(2, 8)).await, Ok(denied));
+    assert!(
+        api.labels().contains(&"store-1 leader 7".to_owned()),
+        "{:?}",
+        api.labels()
+    );
+    let pod = seen("store-1", "u1", PodRole::Leader, 7);
+    let stripped = carrier.strip(&pod).await;
+    assert_eq!(stripped, Err(Fault::Denied(refuse.to_owned())));
+}
+
+#[tokio::test]
+async fn a_lost_record_is_made_anew_from_the_highest_term_that_is_to_be_seen() {
+    let api = FakeApi::new();
+    api.put_pod("store-0", "u0");
+    api.put_pod("store-1", "u1");
+    let carrier = carrier(&api);
+    assert_eq!(carrier.label(&claim(1, 7)).await, Ok(End::Labelled));
+    assert_eq!(api.fence(), "7");
+    let record = api.record().unwrap();
+    assert_eq!(
+        record["metadata"]["labels"]["remember.krest.io/cluster"],
+        "store"
+    );
+    assert_eq!(record["metadata"]["ownerReferences"][0]["uid"], "the-owner");
+    for spoiled in ["seven", "", "+3", "007"] {
+        api.edit("configmaps", RECORD, |record| {
+            record["data"]["fence"] = spoiled.into()
+        });
+        let behind = carrier.label(&claim(0, 6)).await;
+        assert_eq!(behind, Ok(End::Overtaken(Term(7))), "{spoiled}");
+        assert_eq!(api.fence(), "7", "{spoiled}");
+    }
+    api.edit("configmaps", RECORD, |record| {
+        record["data"]["fence"] = "0012".into()
+    });
+    let behind = carrier.label(&claim(0, 8)).await;
+    assert_eq!(
+        behind,
+        Ok(End::Overtaken(Term(12))),
+        "what can be read holds"
+    );
+    api.edit("configmaps", RECORD, |record| record["data"] = Value::Null);
+    assert_eq!(carrier.label(&claim(0, 8)).await, Ok(End::Labelled));
+    assert_eq!(api.fence(), "8");
+}
+
+#[tokio::test]
+async fn pods_whose_labels_are_spoiled_are_labelled_too() {
+    let api = fresh();
+    api.edit("pods", "store-0", |pod| {
+        pod["metadata"]["annotations"] = Value::Null;
+        pod["metadata"]["labels"]["remember.krest.io/role"] = "boss".into();
+    });
+    api.edit("pods", "store-1", |pod| {
+        let labels = pod["metadata"]["labels"].as_object_mut().unwrap();
+        labels.remove("remember.krest.io/role");
+    });
+    api.edit("pods", "store-2", |pod| {
+        pod["metadata"]["annotations"]["remember.krest.io/term"] = "07".into();
+    });
+    assert_eq!(carrier(&api).label(&claim(1, 7)).await, Ok(End::Labelled));
+    assert_eq!(api.labels(), SECOND_LEADS);
+}
+
+#[tokio::test]
+async fn a_pod_that_says_nothing_and_changes_meanwhile_is_looked_at_again() {
+    let api = fresh();
+    api.edit("pods", "store-2", |pod| {
+        pod["metadata"]["labels"]["remember.krest.io/role"] = "".into();
+    });
+    let kubelet = api.clone();
+    let mut is_late = true;
+    // Between the list and the write its kubelet writes, and its version is another one.
+    api.before(move |call| {
+        if call == format!("{POD}store-2") && std::mem::take(&mut is_late) {
+            kubelet.edit("pods", "store-2", |pod| {
+                pod["status"]["phase"] = "Failed".into()
+            });
+        }
+    });
+    assert_eq!(carrier(&api).label(&claim(1, 7)).await, Ok(End::Labelled));
+    assert_eq!(api.labels(), SECOND_LEADS);
+    let calls = api.calls();
+    let patches = calls
+        .iter()
+        .filter(|call| **call == format!("{POD}store-2"));
+    assert_eq!(patches.count(), 2, "{calls:?}");
+}
+
+fn seen(name: &str, uid: &str, role: PodRole, term: u64) -> PodSeen {
+    PodSeen {
+        name: name.into(),
+        uid: uid.into(),
+        role: Some(role),
+        term: Some(Term(term)),
+    }
+}
+
+#[tokio::test]
+async fn only_the_label_that_was_seen_is_stripped() {
+    let api = fresh();
+    let carrier = carrier(&api);
+    carrier.label(&claim(1, 7)).await.unwrap();
+    for other in [
+        seen("store-1", "the-pod-before", PodRole::Leader, 7),
+        seen("store-1", "u1", PodRole::Leader, 6),
+        seen("store-0", "u0", PodRole::Leader, 7),
+    ] {
+        assert_eq!(
+            carrier.strip(&other).await,
+            Err(Fault::Conflict),
+            "{other:?}"
+        );
+    }
+    assert_eq!(api.labels(), SECOND_LEADS);
+    let gone = seen("store-7", "u7", PodRole::Leader, 7);
+    assert_eq!(carrier.strip(&gone).await, Err(Fault::Gone));
+    let right = seen("store-1", "u1", PodRole::Leader, 7);
+    assert_eq!(carrier.strip(&right).await, Ok(()));
+    assert_eq!(api.labels()[1], "store-1 follower 7");
+}
+
+#[tokio::test]
+async fn operators_that_label_at_once_come_to_one_leader() {
+    for (first, second) in [(claim(0, 7), claim(1, 8)), (claim(1, 8), claim(1, 8))] {
+        let api = fresh();
+        let (one, two) = (carrier(&api), carrier(&api));
+        let ends = tokio::join!(one.label(&first), two.label(&second));
+        assert_eq!(ends.1, Ok(End::Labelled));
+        assert!(ends.0.is_ok(), "{ends:?}");
+        assert_eq!(api.labels()[1], "store-1 leader 8");
+        assert!(
+            api.calls().len() < 40,
+            "they hinder each other: {:?}",
+            api.calls()
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_two_operators_one_claims_a_step() {
+    let api = fresh();
+    let (one, two) = (records(&api), records(&api));
+    let seen = one.read().await.unwrap().unwrap();
+    assert_eq!(seen.fence, Fence::Whole(Term(0)));
+    assert_eq!(seen.step, None);
+    let step = |pod: &str| Step {
+        kind: StepKind::DeletePod,
+        pod: pod.to_owned(),
+        uid: format!("uid-of-{pod}"),
+    };
+    one.claim_step(&seen, &step("store-1")).await.unwrap();
+    let late = two.claim_step(&seen, &step("store-2")).await.unwrap_err();
+    assert_eq!(Fault::from(&late), Fault::Conflict);
+    one.raise_fence(Term(0), Term(5)).await.unwrap();
+    let late = two.raise_fence(Term(0), Term(4)).await.unwrap_err();
+    assert_eq!(Fault::from(&late), Fault::Conflict);
+    one.create(Term(1)).await.unwrap();
+    let now = two.read().await.unwrap().unwrap();
+    assert_eq!(
+        (now.fence, now.step),
+        (Fence::Whole(Term(5)), Some(step("store-1")))
+    );
+}
