@@ -1,5 +1,5 @@
-//! The label path from end to end: whole nodes over mutual TLS, two operators that hear them, and an
-//! API server that demands of every write that no two pods lead and no term goes back (R1, R2).
+//! The label path from end to end: whole nodes over mutual TLS, two operators that hear them, and
+//! an API server that demands of every write that no two pods lead and no term goes back (R1, R2).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -171,12 +171,13 @@ fn labels_that_somebody_spoils_are_mended_and_a_refusal_is_told() {
         stage.routed_to(leader).await;
 
         let refuse = "pods is forbidden: ValidatingAdmissionPolicy 'p' denied request";
-        stage
-            .api
-            .decide(move |call| match call.starts_with("PATCH") {
-                true => Fate::Refused(403, refuse),
-                false => Fate::Answered,
-            });
+        stage.api.decide(move |call| {
+            if call.starts_with("PATCH") {
+                Fate::Refused(403, refuse)
+            } else {
+                Fate::Answered
+            }
+        });
         spoil();
         let mut views = stage.views();
         let is_denied = |view: &View| matches!(view.routed, Routed::Denied { .. });

@@ -1,5 +1,5 @@
-//! Labels, the record and its step slot, as they are written on an API server that is slow, refuses,
-//! forgets, or is written to by others at the same time (R1, R3).
+//! Labels, the record and its step slot, as they are written on an API server that is slow,
+//! refuses, forgets, or is written to by others at the same time (R1, R3).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use remember::consensus::{ClusterId, Incarnation, NodeId, Term};
@@ -161,14 +161,14 @@ async fn a_lost_record_is_made_anew_from_the_highest_term_that_is_to_be_seen() {
     assert_eq!(record["metadata"]["ownerReferences"][0]["uid"], "the-owner");
     for spoiled in ["seven", "", "+3", "007"] {
         api.edit("configmaps", RECORD, |record| {
-            record["data"]["fence"] = spoiled.into()
+            record["data"]["fence"] = spoiled.into();
         });
         let behind = carrier.label(&claim(0, 6)).await;
         assert_eq!(behind, Ok(End::Overtaken(Term(7))), "{spoiled}");
         assert_eq!(api.fence(), "7", "{spoiled}");
     }
     api.edit("configmaps", RECORD, |record| {
-        record["data"]["fence"] = "0012".into()
+        record["data"]["fence"] = "0012".into();
     });
     let behind = carrier.label(&claim(0, 8)).await;
     assert_eq!(
@@ -211,7 +211,7 @@ async fn a_pod_that_says_nothing_and_changes_meanwhile_is_looked_at_again() {
     api.before(move |call| {
         if call == format!("{POD}store-2") && std::mem::take(&mut is_late) {
             kubelet.edit("pods", "store-2", |pod| {
-                pod["status"]["phase"] = "Failed".into()
+                pod["status"]["phase"] = "Failed".into();
             });
         }
     });

@@ -286,7 +286,8 @@ impl Router {
         let cluster = self.wiring.cluster.name.to_string();
         match (done, kind) {
             (Done::Labelled(Ok(End::Labelled)), Kind::Label(claim)) => {
-                info!(cluster, node = %claim.id, term = %claim.term, "the leader's pod is labelled");
+                let (node, term) = (claim.id, claim.term);
+                info!(cluster, %node, %term, "the leader's pod is labelled");
                 self.measure(claim, now);
                 self.compare_later(now);
                 self.rest(now, SHOWN_WITHIN);

@@ -134,9 +134,12 @@ mod tests {
     }
 
     fn routed(belief: &Belief, leaders: &[u64]) -> Routed {
-        let role = |id| match leaders.contains(&id) {
-            true => PodRole::Leader,
-            false => PodRole::Follower,
+        let role = |id| {
+            if leaders.contains(&id) {
+                PodRole::Leader
+            } else {
+                PodRole::Follower
+            }
         };
         let pods: Vec<_> = (1..=3).map(|id| pod(id, role(id))).collect();
         Routed::of(belief, pods.iter(), None)
