@@ -224,6 +224,38 @@ async fn a_pod_that_says_nothing_and_changes_meanwhile_is_looked_at_again() {
     assert_eq!(patches.count(), 2, "{calls:?}");
 }
 
+#[tokio::test]
+async fn who_was_overtaken_between_its_list_and_its_write_writes_nothing() {
+    for pod in ["store-0", "store-1", "store-2"] {
+        let api = fresh();
+        let later = api.clone();
+        let mut is_first = true;
+        // A later operator does all its work while this write is on its way.
+        api.before(move |call| {
+            if call == format!("{POD}{pod}") && std::mem::take(&mut is_first) {
+                later.edit("configmaps", RECORD, |record| {
+                    record["data"]["fence"] = "8".into();
+                });
+                for (n, role) in ["leader", "follower", "follower"].iter().enumerate() {
+                    later.edit("pods", &format!("store-{n}"), |pod| {
+                        let metadata = &mut pod["metadata"];
+                        metadata["labels"]["remember.krest.io/role"] = (*role).into();
+                        metadata["annotations"]["remember.krest.io/term"] = "8".into();
+                    });
+                }
+            }
+        });
+        let end = carrier(&api).label(&claim(1, 7)).await;
+        assert_eq!(end, Ok(End::Overtaken(Term(8))), "{pod}");
+        let expected = [
+            "store-0 leader 8",
+            "store-1 follower 8",
+            "store-2 follower 8",
+        ];
+        assert_eq!(api.labels(), expected, "{pod}");
+    }
+}
+
 fn seen(name: &str, uid: &str, role: PodRole, term: u64) -> PodSeen {
     PodSeen {
         name: name.into(),
