@@ -94,10 +94,12 @@ impl World {
             answered.operators[at].answered(answer);
             worlds.push(answered);
             if self.left.timeouts > 0 && self.astray.is_none() {
+                // It begins anew, or makes the same call again.
                 let mut given_up = self.clone();
                 given_up.left.timeouts -= 1;
-                given_up.operators[at].answered(Answer::Conflict);
                 given_up.astray = Some(call);
+                worlds.push(given_up.clone());
+                given_up.operators[at].answered(Answer::Conflict);
                 worlds.push(given_up);
             }
         }

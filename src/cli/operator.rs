@@ -17,6 +17,10 @@ use crate::operator::build::Defaults;
 use crate::operator::{Settings, run};
 use crate::wire::Address;
 
+/// The client of the API server logs each call that fails as an error of its own, which is told here
+/// anyway where it matters; --log can ask for it.
+const QUIET: &str = "kube_client=off";
+
 /// Looks after the RememberClusters of a Kubernetes: makes their pods, and leads traffic to leaders.
 ///
 /// Any number of operators may run at once. It finds the API server as kubectl does, or as a pod.
@@ -101,7 +105,11 @@ impl Operator {
             print_config::print(&command, matches)?;
             return Ok(Exit::Done);
         }
-        let log = Log::start(&self.log, self.log_format, terminal.colours_log)?;
+        let log = Log::start(
+            &format!("{QUIET},{}", self.log),
+            self.log_format,
+            terminal.colours_log,
+        )?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -25,6 +25,8 @@ mod admin;
 #[cfg(feature = "full")]
 mod apply;
 #[cfg(feature = "full")]
+mod backoff;
+#[cfg(feature = "full")]
 pub mod build;
 #[cfg(feature = "full")]
 pub mod certificates;

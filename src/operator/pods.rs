@@ -22,6 +22,7 @@ use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+use super::backoff::Backoff;
 use super::route::{PodRole, PodSeen};
 use crate::consensus::{NodeId, Term};
 use crate::crd::{CLUSTER_LABEL, ROLE_LABEL, TERM_ANNOTATION, node_number};
@@ -206,7 +207,7 @@ impl Pods {
         let of_clusters = watcher::Config::default()
             .labels(CLUSTER_LABEL)
             .page_size(PAGE_PODS);
-        let mut events = pin!(watcher(api, of_clusters).default_backoff());
+        let mut events = pin!(watcher(api, of_clusters).backoff(Backoff::of_watch()));
         let mut listed = Vec::new();
         let mut is_heard = true;
         loop {

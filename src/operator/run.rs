@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::admin;
+use super::backoff::Backoff;
 use super::context::{Context, Settings};
 use super::metrics::Metrics;
 use super::pods::{ClusterKey, Pods};
@@ -183,6 +184,7 @@ fn visit_scope<S: Future<Output = ()> + Send + Sync + 'static>(
     let woken = tokio_stream(wake).map(|key| ObjectRef::new(&key.name).within(&key.namespace));
     let controller = Controller::new(api!(Watched), watcher::Config::default())
         .with_config(visited)
+        .trigger_backoff(Backoff::of_watch())
         .owns(api!(StatefulSet), ours.clone())
         .owns(api!(Service), ours.clone())
         .owns(api!(ServiceAccount), ours.clone())

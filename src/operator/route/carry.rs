@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::backoff::Backoff;
 use super::{Answer, Call, Claim, End, Labelling, PodRole, PodSeen};
 use crate::consensus::Term;
 use crate::crd::{CLUSTER_LABEL, FIELD_MANAGER, ROLE_LABEL, TERM_ANNOTATION};
+use crate::operator::backoff::Backoff;
 use crate::operator::patch;
 use crate::operator::pods::pod_seen;
 use crate::operator::{ClusterKey, Fence, Records};
@@ -34,7 +34,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many calls one attempt may take; then it is given up.
 pub const CALLS_MAX: u32 = 64;
 /// How long to wait after a call that failed in passing, and the longest such wait.
-const WAIT_FIRST: Duration = Duration::from_millis(100);
+const WAIT_FIRST: Duration = Duration::from_millis(25);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// How many pods are listed at once, and how many such pages there may be.
 const PAGE_PODS: u32 = 100;
@@ -109,7 +109,11 @@ impl Carrier {
                 Err(end) => return Ok(end),
                 Ok(call) => {
                     let answered = self.carry_out(&call, &mut details).await;
-                    labelling.answered(answered.clone().unwrap_or_else(Answer::from));
+                    // What failed in passing is asked for again: beginning anew each time, an API
+                    // server that fails every other call would never let it end.
+                    if !matches!(answered, Err(Fault::Passing(_))) {
+                        labelling.answered(answered.clone().unwrap_or_else(Answer::from));
+                    }
                     answered.map(drop)
                 }
             };

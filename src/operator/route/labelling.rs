@@ -66,8 +66,8 @@ impl PodSeen {
     }
 }
 
-/// What to ask of the API server next. A call that timed out may still be carried out later: tell
-/// [`Answer::Conflict`], for nothing is known.
+/// What to ask of the API server next. A call without an answer may still be carried out, at any
+/// later time: make the same call again, or tell [`Answer::Conflict`], for nothing is known.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Call {
     /// Read the fence in the cluster's record.

@@ -22,8 +22,6 @@
 //! several operators on the very code (`tests/labelling.rs`).
 
 #[cfg(feature = "full")]
-mod backoff;
-#[cfg(feature = "full")]
 mod carry;
 mod decision;
 #[cfg(feature = "full")]

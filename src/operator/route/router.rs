@@ -18,13 +18,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 use twox_hash::XxHash3_64;
 
-use super::backoff::Backoff;
 use super::streams::{Reports, Streams};
 use super::{
     Act, Belief, Carrier, Claim, Dial, End, Fault, GaveUp, LEADERLESS_MAX, PodSeen, Routed, View,
     decide, judge,
 };
 use crate::consensus::NodeId;
+use crate::operator::backoff::Backoff;
 use crate::operator::{ClusterKey, PodView, PodViews};
 
 /// How often labels are compared with a list from the API server, at least; and by chance up to

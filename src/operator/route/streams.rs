@@ -28,12 +28,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
 use super::events::{EVENT_BYTES_MAX, Events, Malformed};
 use super::{Claim, Report};
 use crate::consensus::{ClusterId, Incarnation, NodeId, Term};
 use crate::crd::API_PORT;
 use crate::operator::PodView;
+use crate::operator::backoff::Backoff;
 use crate::tls::{ClusterName, Connector, Failure, MemberName, Stream};
 
 /// A stream that says nothing for so long is dead, and so is one that takes so long to begin.

@@ -3,6 +3,12 @@
 
 use std::time::Duration;
 
+use kube::runtime::utils::Backoff as Pace;
+
+/// How long a watch of the API server waits before it asks again, at first and at most. The label of
+/// a leader that was elected meanwhile waits for this as well.
+const WATCH: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
 /// Waits that double from a first one up to a longest.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
@@ -20,6 +26,11 @@ impl Backoff {
         }
     }
 
+    /// That of a watch.
+    pub(super) fn of_watch() -> Self {
+        Self::new(WATCH.0, WATCH.1)
+    }
+
     /// How long to wait now: between half of this turn's wait and all of it.
     pub(super) fn wait(&mut self) -> Duration {
         let wait = self.next;
@@ -32,6 +43,20 @@ impl Backoff {
     /// Something has worked: begin from the first again.
     pub(super) fn reset(&mut self) {
         self.next = self.first;
+    }
+}
+
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.wait())
+    }
+}
+
+impl Pace for Backoff {
+    fn reset(&mut self) {
+        Self::reset(self);
     }
 }
 
