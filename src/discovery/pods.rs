@@ -11,10 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures_util::TryStreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
+use kube::core::{ApiResource, Object};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Config, ResourceExt as _};
+use serde::Deserialize;
 use tracing::{info, warn};
 
 use super::MemberAddress;
@@ -48,6 +50,37 @@ pub struct PodNews {
     pub is_app_ready: bool,
 }
 
+/// The part of a pod that is read here. To read all of it takes a megabyte of code alone, which
+/// would be in the memory of every pod.
+type Pod = Object<PodSpec, PodStatus>;
+
+#[derive(Deserialize, Clone, Default, Debug)]
+struct PodSpec {
+    #[serde(default)]
+    containers: Vec<Container>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+struct Container {
+    name: String,
+}
+
+#[derive(Deserialize, Clone, Default, Debug)]
+#[serde(rename_all = "camelCase")]
+struct PodStatus {
+    phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(default)]
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+struct ContainerStatus {
+    name: String,
+    ready: bool,
+}
+
 /// Watches the pods of `cluster` for ever, and tells what is new of each. Errors of the API server
 /// are logged, and it is asked again.
 ///
@@ -59,7 +92,8 @@ pub async fn watch_pods(
     mut tell: impl FnMut(PodNews),
 ) -> Result<(), PodsError> {
     let client = Client::try_from(Config::incluster()?)?;
-    let pods = Api::<Pod>::namespaced(client, namespace);
+    let resource = ApiResource::erase::<v1::Pod>(&());
+    let pods = Api::<Pod>::namespaced_with(client, namespace, &resource);
     let ours = watcher::Config::default().labels(&format!("{CLUSTER_LABEL}={cluster}"));
     let mut seen = pin!(watcher(pods, ours).default_backoff());
     let mut roster = Roster::new(cluster);
@@ -170,12 +204,12 @@ fn news_of(pod: &Pod, cluster: &str) -> Option<PodNews> {
 
 /// Whether every container but the node's own is ready, in a pod that is to stay.
 fn is_app_ready(pod: &Pod) -> bool {
-    let spec = pod.spec.iter();
-    let containers = spec.flat_map(|spec| spec.containers.iter().map(|container| &container.name));
+    let containers = pod.spec.containers.iter();
+    let containers = containers.map(|container| &container.name);
     let mut app = containers.filter(|name| *name != SIDECAR);
     let statuses = pod.status.iter();
     let statuses: Vec<_> = statuses
-        .flat_map(|status| status.container_statuses.iter().flatten())
+        .flat_map(|status| &status.container_statuses)
         .collect();
     let is_ready = |name: &String| {
         let mut statuses = statuses.iter();
@@ -211,7 +245,8 @@ mod tests {
     use super::*;
 
     fn pod(name: &str, status: &serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": name}, "status": status})).unwrap()
+        let pod = json!({"metadata": {"name": name}, "spec": {}, "status": status});
+        serde_json::from_value(pod).unwrap()
     }
 
     /// The pod of node 1, with these containers in it, each ready or not.
@@ -277,7 +312,7 @@ mod tests {
         assert!(!is_ready(&running("a", &[("app", true), ("log", false)])));
         let mut starting = running("a", &[("app", true), ("log", true)]);
         let status = starting.status.as_mut().unwrap();
-        status.container_statuses.as_mut().unwrap().pop();
+        status.container_statuses.pop();
         assert!(!is_ready(&starting), "one has no status yet");
         starting.status = None;
         assert!(!is_ready(&starting));

@@ -31,9 +31,11 @@ use crate::consensus::{Mono, NodeId, Status};
 
 /// A node that knows no leader for so long stands, ready or not.
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
-/// How long a leader waits with its hand-over, so that pods which start together do not pass the
-/// leadership around.
+/// How long a leader waits with its hand-over, so that one probe that fails costs no leader.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// How long it waits if its application has never been ready since the node started, so that pods
+/// which start together do not pass the leadership around.
+const STARTED_AFTER: Duration = Duration::from_secs(5);
 /// How long it waits before it tries the next one. Doubled whenever all were tried in vain ...
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// ... so many times at most.
@@ -67,6 +69,8 @@ struct Advice {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Fitness {
     own: NodeId,
+    /// Whether its application has ever been ready.
+    was_ready: bool,
     /// The last leader that it knew.
     led_by: Option<NodeId>,
     leaderless_since: Option<Mono>,
@@ -86,6 +90,7 @@ impl Fitness {
     fn new(own: NodeId) -> Self {
         Self {
             own,
+            was_ready: false,
             led_by: None,
             leaderless_since: None,
             hand_over: None,
@@ -101,6 +106,7 @@ impl Fitness {
             }
             None => self.leaderless_since.or(Some(now)),
         };
+        self.was_ready |= sight.apps.get(&self.own) == Some(&true);
         let better = self.better(sight);
         let hand_over = if sight.leader == Some(self.own) && !better.is_empty() {
             self.next(now, &better)
@@ -139,8 +145,13 @@ impl Fitness {
 
     /// Whose turn it is to be handed the leadership, if it is time.
     fn next(&mut self, now: Mono, better: &BTreeSet<NodeId>) -> Option<NodeId> {
+        let patience = if self.was_ready {
+            SETTLED_AFTER
+        } else {
+            STARTED_AFTER
+        };
         let attempts = self.hand_over.get_or_insert_with(|| HandOver {
-            next_at: now.after(SETTLED_AFTER),
+            next_at: now.after(patience),
             last: None,
             doublings: 0,
         });

@@ -19,7 +19,10 @@ impl World {
     /// All live, node 1 leads, and these applications are ready, or not.
     fn new(apps: &[(NodeId, bool)]) -> Self {
         Self {
-            fitness: Fitness::new(ME),
+            fitness: Fitness {
+                was_ready: true,
+                ..Fitness::new(ME)
+            },
             apps: apps.iter().copied().collect(),
             leader: Some(FIT),
             living: vec![NodeId(1), NodeId(2), NodeId(3)],
@@ -147,6 +150,18 @@ fn a_leader_without_its_application_hands_over_once_that_has_settled() {
     world.apps.insert(ME, false);
     world.wait(MOMENT);
     assert_eq!(world.look().hand_over, None, "it was ready in between");
+}
+
+#[test]
+fn pods_that_start_together_do_not_pass_the_leadership_around() {
+    let mut world = World::new(&[(ME, false), (ALSO_FIT, true)]).led_by(ME);
+    world.fitness.was_ready = false;
+    assert_eq!(world.next_attempt(), (5, ALSO_FIT));
+    // Once it was ready, its end is noticed sooner.
+    world.apps.insert(ME, true);
+    world.look();
+    world.apps.insert(ME, false);
+    assert_eq!(world.next_attempt(), (6, ALSO_FIT));
 }
 
 #[test]

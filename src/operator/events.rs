@@ -72,7 +72,7 @@ fn of_condition(
         // A refusal of something else is news as well.
         (ConditionKind::Stalled, "True") if is_new || said != message => (true, why),
         (ConditionKind::Stalled, "False") if was == "True" => (false, "Mended".to_owned()),
-        (ConditionKind::LeaderElected, "False") if was != is => (true, "LeaderLost".to_owned()),
+        (ConditionKind::LeaderElected, "False") if was == "True" => (true, "LeaderLost".to_owned()),
         (ConditionKind::QuorumAvailable, "Unknown") if was == "True" => {
             (true, "QuorumUnknown".to_owned())
         }

@@ -100,7 +100,7 @@ fn round(hello: &Hello<'_>, client: &Client, fault: fn(&Hello<'_>, &Leader)) -> 
         lines.map(|(at, _)| *at).min()
     };
     round.detect = first("Suspected").or_else(|| first("HandingOver"));
-    round.elect = first(&format!("Established {{ term: Term({}) }}", next.term));
+    round.elect = first(&format!("Established {{ term: t{} }}", next.term));
     let audit = Audit::since(hello.cluster, &hello.namespace, round.fault);
     round.set = audit.labelled("leader", next.term).into_iter().min();
     round.strip = audit
