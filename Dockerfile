@@ -3,7 +3,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
 RUN target="$(uname -m)-unknown-linux-gnu" \
-    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target "$target" \
+    && RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' cargo build --locked --release --target "$target" \
     && strip -o /remember "target/$target/release/remember"
 
 FROM scratch

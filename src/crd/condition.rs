@@ -112,6 +112,17 @@ impl Conditions {
         }
     }
 
+    /// Whether that is so for this reason, of the spec that is judged.
+    #[must_use]
+    pub fn has_said(&self, kind: ConditionKind, reason: &str) -> bool {
+        let mut told = self.told.iter();
+        told.any(|told| {
+            told.type_ == kind.name()
+                && (told.status.as_str(), told.reason.as_str()) == ("True", reason)
+                && told.observed_generation == self.generation
+        })
+    }
+
     /// What the status says from now on.
     #[must_use]
     pub fn told(self) -> Vec<Condition> {

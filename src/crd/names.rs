@@ -16,6 +16,9 @@ pub const ROLE_LABEL: &str = "remember.krest.io/role";
 /// The annotation of a pod that says in which term it got its role.
 pub const TERM_ANNOTATION: &str = "remember.krest.io/term";
 
+/// The annotation of a StatefulSet that says which operator has made it.
+pub const OPERATOR_ANNOTATION: &str = "remember.krest.io/operator";
+
 /// As whom the operator applies objects on the server's side.
 pub const FIELD_MANAGER: &str = "remember-operator";
 

@@ -17,6 +17,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use super::error::Trouble;
+use super::ownership;
 use crate::crd::FIELD_MANAGER;
 
 /// How long one request may take: the client itself waits for ever.
@@ -63,18 +64,23 @@ impl Applier {
     pub(super) async fn apply(&self, wanted: &Value) -> Result<bool, Trouble> {
         let (key, api) = self.api(wanted)?;
         let found = in_time(api.get_opt(&key.name)).await?;
+        if let Some(found) = &found {
+            ownership::check(&found.metadata, wanted)?;
+        }
         let mut print = Print {
             wanted: hash(wanted),
-            found: found.as_ref().map_or(0, fingerprint),
+            found: found.map_or(0, |found| fingerprint(found, wanted)),
         };
-        if found.is_some() && self.known(&key) == Some(print) {
+        let is_there = print.found != 0;
+        if is_there && self.known(&key) == Some(print) {
             return Ok(false);
         }
         let owned = PatchParams::apply(FIELD_MANAGER)
             .force()
             .validation_strict();
-        let applied = in_time(api.patch(&key.name, &owned, &Patch::Apply(wanted))).await?;
-        print.found = fingerprint(&applied);
+        let patched = in_time(api.patch(&key.name, &owned, &Patch::Apply(wanted))).await;
+        let applied = patched.map_err(Trouble::into_refused)?;
+        print.found = fingerprint(applied, wanted);
         self.prints().insert(key, print);
         Ok(true)
     }
@@ -144,15 +150,14 @@ impl Applier {
     }
 }
 
-/// An object but for what changes by itself.
-fn fingerprint(object: &DynamicObject) -> u64 {
-    let mut object = object.clone();
+/// The parts of an object that something is wanted of, but for what changes by itself. Never 0.
+fn fingerprint(mut object: DynamicObject, wanted: &Value) -> u64 {
     object.metadata.resource_version = None;
     object.metadata.managed_fields = None;
     if let Value::Object(fields) = &mut object.data {
-        fields.remove("status");
+        fields.retain(|name, _| wanted.get(name).is_some());
     }
-    serde_json::to_value(&object).map_or(0, |object| hash(&object))
+    serde_json::to_value(&object).map_or(1, |object| hash(&object).max(1))
 }
 
 fn hash(value: &Value) -> u64 {

@@ -159,7 +159,8 @@ fn members(cluster: &RememberCluster) -> Result<Vec<(String, Subject)>, NameErro
     let named = cluster_name(cluster)?;
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
-    let count = u64::try_from(cluster.spec.replicas).unwrap_or_default();
+    // Certificates go on for a spec that is refused.
+    let count = u64::try_from(cluster.spec.replicas.clamp(0, 9)).unwrap_or_default();
     let every = format!("{}.{namespace}.svc", peers_service(name));
     let members = (1..=count).map(NodeId).map(|id| {
         let pod = pod_name(name, id);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource as _, ResourceExt as _};
@@ -17,9 +17,12 @@ use super::build::Defaults;
 use super::certificates::{self, Held};
 use super::error::Trouble;
 use super::metrics::Metrics;
-use super::pods::{ClusterKey, PodView, PodViews, Pods};
+use super::pods::{ClusterKey, PodViews, Pods};
 use super::record::Records;
-use super::route::{Belief, Carrier, Dial, Router, RouterHandle, View, Wiring, over_tls, stagger};
+use super::route::{
+    Belief, Carrier, Dial, Routed, Router, RouterHandle, View, Wiring, over_tls, stagger,
+};
+use super::stamp::Stamp;
 use super::validate::Refusal;
 use crate::consensus::Term;
 use crate::crd::RememberCluster;
@@ -27,8 +30,12 @@ use crate::tls::Connector;
 
 /// As what the operator reports events.
 const REPORTER: &str = "remember-operator";
-/// How long too few nodes are heard before that is told.
+/// How long too few nodes are heard before that is told, and how long it is not told again:
+/// another operator may hear more, and would contradict.
 const UNHEARD_FOR: Duration = Duration::from_secs(10);
+const TOLD_FOR: Duration = Duration::from_mins(10);
+/// How long a label may be on its way before that is told.
+const LATE_AFTER: Duration = Duration::from_secs(2);
 
 /// What an operator is told when it starts.
 #[derive(Clone, Debug)]
@@ -49,6 +56,8 @@ pub(super) struct Context {
     pub(super) pods: Pods,
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
+    /// What this operator is like, and since when it runs.
+    pub(super) stamp: Stamp,
     /// Whose view has changed, and so is to be visited.
     changed: mpsc::Sender<ClusterKey>,
     known: Mutex<BTreeMap<ClusterKey, Known>>,
@@ -59,8 +68,8 @@ pub(super) struct Context {
 struct Known {
     routing: Option<Routing>,
     failures: u32,
-    /// Whether it has been told that too few nodes are heard, since they were.
-    told_unheard: bool,
+    /// When it was told that too few nodes are heard.
+    told_unheard: Option<Instant>,
     refused: Option<Refusal>,
 }
 
@@ -90,6 +99,7 @@ impl Context {
         Self {
             applier: Applier::new(client.clone()),
             recorder: Recorder::new(client.clone(), reporter),
+            stamp: Stamp::new(&settings.defaults, SystemTime::now()),
             client,
             settings,
             pods,
@@ -203,33 +213,39 @@ impl Context {
         Some(Arc::clone(&routing.dial))
     }
 
-    /// The highest term that is to be seen on its pods, or heard from its leader.
-    pub(super) fn newest_term(&self, key: &ClusterKey) -> Option<Term> {
-        let on_pods = |pod: &PodView| pod.term;
-        let on_pods = self.pods(key).values().filter_map(on_pods).max();
-        let claimed = match self.view(key).belief {
-            Belief::Led(claim) => Some(claim.term),
-            Belief::Leaderless | Belief::Unknown => None,
-        };
-        on_pods.max(claimed)
+    /// The term of the leader that is believed in; 0 without one.
+    pub(super) fn claimed_term(&self, key: &ClusterKey) -> Term {
+        match self.view(key).belief {
+            Belief::Led(claim) => claim.term,
+            Belief::Leaderless | Belief::Unknown => Term::default(),
+        }
     }
 
-    /// Whether too few nodes are heard.
-    pub(super) fn is_unheard(&self, key: &ClusterKey) -> bool {
-        self.view(key).belief == Belief::Unknown
+    /// Whether all that can be told of its leader has been: whoever is heard agrees, and the label
+    /// is where it should be.
+    pub(super) fn is_settled(&self, key: &ClusterKey) -> bool {
+        let view = self.view(key);
+        view.belief != Belief::Unknown && view.routed != Routed::Pending
     }
 
-    /// Whether that is to be told: it has lasted, and has not been told since it began.
+    /// Whether the leader's label should have moved long since.
+    pub(super) fn is_late(&self, key: &ClusterKey) -> bool {
+        let view = self.view(key);
+        view.routed == Routed::Pending && view.believed_since.elapsed() >= LATE_AFTER
+    }
+
+    /// Whether it is to be told that too few nodes are heard: that has lasted, and was not told
+    /// lately.
     pub(super) fn may_tell_unheard(&self, key: &ClusterKey) -> bool {
         let view = self.view(key);
         let mut known = self.known();
         let known = known.entry(key.clone()).or_default();
         if view.belief != Belief::Unknown {
-            known.told_unheard = false;
+            known.told_unheard = None;
             return false;
         }
-        let since = view.no_majority_since.map(|since| since.elapsed());
-        !known.told_unheard && since >= Some(UNHEARD_FOR)
+        let is_told = |told: Instant| told.elapsed() < TOLD_FOR;
+        !known.told_unheard.is_some_and(is_told) && view.believed_since.elapsed() >= UNHEARD_FOR
     }
 
     /// It has been told.
@@ -237,15 +253,22 @@ impl Context {
         if self.may_tell_unheard(key)
             && let Some(known) = self.known().get_mut(key)
         {
-            known.told_unheard = true;
+            known.told_unheard = Some(Instant::now());
         }
     }
 
-    /// Whether this very refusal was the last one; it is from now on.
-    pub(super) fn refused_before(&self, key: &ClusterKey, refusal: &Refusal) -> bool {
+    /// Whether this very refusal was the last one that was told.
+    pub(super) fn was_refused(&self, key: &ClusterKey, refusal: &Refusal) -> bool {
+        let known = self.known();
+        known
+            .get(key)
+            .is_some_and(|known| known.refused.as_ref() == Some(refusal))
+    }
+
+    /// This refusal has been told.
+    pub(super) fn refused(&self, key: &ClusterKey, refusal: &Refusal) {
         let mut known = self.known();
-        let known = known.entry(key.clone()).or_default();
-        known.refused.replace(refusal.clone()).as_ref() == Some(refusal)
+        known.entry(key.clone()).or_default().refused = Some(refusal.clone());
     }
 
     /// Counts a visit that failed; how many did, one after the other, before it.

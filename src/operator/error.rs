@@ -13,6 +13,15 @@ pub(super) enum Trouble {
     /// The API server refuses, or cannot be reached.
     #[error("{}", sentence(.0))]
     Kubernetes(#[from] kube::Error),
+    /// The API server refuses an object that was made of the spec.
+    #[error("{}", sentence(.0))]
+    NotApplied(kube::Error),
+    /// Something of a cluster that had the name before is still there.
+    #[error("{0} of the cluster that had this name before is still being removed")]
+    Predecessor(String),
+    /// The record of the cluster cannot be made.
+    #[error("the record of the cluster: {0}")]
+    Record(String),
     /// No answer.
     #[error("the API server did not answer within {} s", .0.as_secs())]
     Silent(Duration),
@@ -28,12 +37,27 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// What the API server says of an object that was made of the spec.
+    pub(super) fn into_refused(self) -> Self {
+        match self {
+            Self::Kubernetes(error @ kube::Error::Api(_)) => Self::NotApplied(error),
+            other => other,
+        }
+    }
+
+    /// Whether somebody else was faster.
+    pub(super) fn is_conflict(&self) -> bool {
+        // What a failed test of a patch is called.
+        let is_conflict = |code| matches!(code, 409 | 422);
+        matches!(self, Self::Kubernetes(kube::Error::Api(status)) if is_conflict(status.code))
+    }
+
     /// The refusal in it, if only a person can help: the API server's own among them.
     #[must_use]
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal.clone()),
-            Self::Kubernetes(kube::Error::Api(status)) if is_invalid(status.code) => {
+            Self::NotApplied(kube::Error::Api(status)) if is_invalid(status.code) => {
                 Some(Refusal {
                     reason: "Invalid",
                     sentence: format!(
@@ -42,7 +66,7 @@ impl Trouble {
                     ),
                 })
             }
-            Self::Kubernetes(kube::Error::Api(status)) if status.code == 403 => Some(Refusal {
+            Self::NotApplied(kube::Error::Api(status)) if status.code == 403 => Some(Refusal {
                 reason: "Forbidden",
                 sentence: format!(
                     "the operator may not do what spec asks for: {}; give its account the right, \
@@ -54,13 +78,15 @@ impl Trouble {
         }
     }
 
-    /// One word for metrics.
+    /// One word, for conditions and metrics.
     #[must_use]
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.reason,
-            Self::Kubernetes(kube::Error::Api(_)) => "Api",
+            Self::Kubernetes(kube::Error::Api(_)) | Self::NotApplied(_) => "Api",
             Self::Kubernetes(_) => "Unreachable",
+            Self::Predecessor(_) => "Predecessor",
+            Self::Record(_) => "Record",
             Self::Silent(_) => "Silent",
             Self::HandOver(_) => "HandOver",
             Self::Nameless(_) => "Nameless",

@@ -5,7 +5,7 @@
 //!     reconcile.rs    a visit: observe -> validate -> build -> apply -> report
 //!       validate.rs, build/   objects from a spec; no client, no clock
 //!       certificates.rs       who gets which; secrets.rs carries it out
-//!       apply.rs              writes what is not yet so
+//!       apply.rs              writes what is not yet so; ownership.rs, stamp.rs: and is ours to write
 //!       roll.rs               which pod is next; roller.rs, hand_over.rs carry it out
 //!       status.rs, events.rs  what users are told
 //!     route/          a task a cluster: whom to believe, whom to label
@@ -41,6 +41,8 @@ mod hand_over;
 #[cfg(feature = "full")]
 mod metrics;
 #[cfg(feature = "full")]
+mod ownership;
+#[cfg(feature = "full")]
 mod patch;
 #[cfg(feature = "full")]
 mod pods;
@@ -58,6 +60,8 @@ mod run;
 #[cfg(feature = "full")]
 mod secrets;
 #[cfg(feature = "full")]
+mod stamp;
+#[cfg(feature = "full")]
 mod status;
 #[cfg(feature = "full")]
 pub mod validate;
@@ -65,7 +69,7 @@ pub mod validate;
 #[cfg(feature = "full")]
 pub use context::Settings;
 #[cfg(feature = "full")]
-pub use pods::{ClusterKey, PodView, PodViews, Pods};
+pub use pods::{ClusterKey, PodView, PodViews, Pods, SidecarState};
 #[cfg(feature = "full")]
 pub use record::{Fence, Record, Records, Step, StepKind};
 #[cfg(feature = "full")]

@@ -25,10 +25,13 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::route::{PodRole, PodSeen};
 use crate::consensus::{NodeId, Term};
-use crate::crd::{CLUSTER_LABEL, ROLE_LABEL, TERM_ANNOTATION, node_number};
+use crate::crd::{CLUSTER_LABEL, ROLE_LABEL, SIDECAR, TERM_ANNOTATION, node_number};
 
 /// The label by which a StatefulSet says of which revision of its template a pod is.
 const REVISION_LABEL: &str = "controller-revision-hash";
+
+/// How long one watch lasts, in seconds: a connection that has died without a sign ends with it.
+const WATCH_SECONDS: u32 = 30;
 
 /// How many pods the API server lists at once: what one answer takes of memory.
 const PAGE_PODS: u32 = 100;
@@ -69,8 +72,23 @@ pub struct PodView {
     pub deleting: bool,
     /// The revision of the template that it was made of.
     pub revision: Option<Arc<str>>,
+    /// The uid of what has made it, and would make it anew.
+    pub maker: Option<Arc<str>>,
+    /// What its kubelet says of the node in it.
+    pub sidecar: SidecarState,
     /// The machine on which it runs.
     pub node: Option<Arc<str>>,
+}
+
+/// How it stands with the container in which a pod's node runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SidecarState {
+    /// It does not run.
+    Down,
+    /// It runs, and has not caught up.
+    Running,
+    /// It has caught up since it started (R8).
+    Ready,
 }
 
 /// The pods of one cluster, by their names.
@@ -126,6 +144,8 @@ impl PodView {
             ready,
             deleting: pod.metadata.deletion_timestamp.is_some(),
             revision: label(&pod.metadata, REVISION_LABEL).map(Arc::from),
+            maker: maker(&pod.metadata).map(Arc::from),
+            sidecar: sidecar(pod),
             node: spec
                 .and_then(|spec| spec.node_name.as_deref())
                 .map(Arc::from),
@@ -156,6 +176,30 @@ pub(super) fn pod_seen(metadata: &ObjectMeta) -> Option<PodSeen> {
         role: label(metadata, ROLE_LABEL).and_then(PodRole::parse),
         term: term.and_then(|term| parse_term(term)),
     })
+}
+
+/// The uid of the controller of an object.
+fn maker(metadata: &ObjectMeta) -> Option<&str> {
+    let owners = metadata.owner_references.iter().flatten();
+    let mut makers = owners.filter(|owner| owner.controller == Some(true));
+    makers.next().map(|owner| owner.uid.as_str())
+}
+
+fn sidecar(pod: &Pod) -> SidecarState {
+    let statuses = pod.status.iter();
+    let mut statuses = statuses.flat_map(|status| status.init_container_statuses.iter().flatten());
+    let Some(told) = statuses.find(|status| status.name == SIDECAR) else {
+        return SidecarState::Down;
+    };
+    let is_running = told
+        .state
+        .as_ref()
+        .is_some_and(|state| state.running.is_some());
+    match (is_running, told.ready) {
+        (false, _) => SidecarState::Down,
+        (true, false) => SidecarState::Running,
+        (true, true) => SidecarState::Ready,
+    }
 }
 
 /// Reads a term that was written as the operator writes it. Any other spelling is none: a
@@ -206,7 +250,8 @@ impl Pods {
         };
         let of_clusters = watcher::Config::default()
             .labels(CLUSTER_LABEL)
-            .page_size(PAGE_PODS);
+            .page_size(PAGE_PODS)
+            .timeout(WATCH_SECONDS);
         let mut events = pin!(watcher(api, of_clusters).backoff(Backoff::of_watch()));
         let mut listed = Vec::new();
         let mut is_heard = true;
@@ -217,7 +262,7 @@ impl Pods {
                         info!("the API server tells of pods again");
                     }
                     is_heard = true;
-                    self.take(event, &mut listed);
+                    self.take(event, namespace, &mut listed);
                 }
                 // The watch has no end.
                 Ok(None) => return,
@@ -231,11 +276,17 @@ impl Pods {
         }
     }
 
-    fn take(&self, event: watcher::Event<Pod>, listed: &mut Vec<(ClusterKey, PodView)>) {
+    /// Takes in what a watch of one namespace tells, or of all.
+    fn take(
+        &self,
+        event: watcher::Event<Pod>,
+        namespace: Option<&str>,
+        listed: &mut Vec<(ClusterKey, PodView)>,
+    ) {
         match event {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(pod) => listed.extend(PodView::of(&pod)),
-            watcher::Event::InitDone => self.replace_all(std::mem::take(listed)),
+            watcher::Event::InitDone => self.replace_all(namespace, std::mem::take(listed)),
             watcher::Event::Apply(pod) => {
                 if let Some((cluster, view)) = PodView::of(&pod) {
                     self.put(&cluster, view);
@@ -249,14 +300,16 @@ impl Pods {
         }
     }
 
-    fn replace_all(&self, listed: Vec<(ClusterKey, PodView)>) {
+    /// These are all pods of a namespace, or of all.
+    fn replace_all(&self, namespace: Option<&str>, listed: Vec<(ClusterKey, PodView)>) {
         let mut all = BTreeMap::<_, BTreeMap<_, _>>::new();
         for (cluster, view) in listed {
             let pods = all.entry(cluster).or_default();
             pods.insert(Arc::clone(&view.name), view);
         }
         let mut clusters = self.clusters();
-        let known: Vec<_> = clusters.views.keys().cloned().collect();
+        let is_there = |key: &&ClusterKey| namespace.is_none_or(|one| one == &*key.namespace);
+        let known: Vec<_> = clusters.views.keys().filter(is_there).cloned().collect();
         for cluster in known {
             // Whose pods are all gone is told so.
             all.entry(cluster).or_default();

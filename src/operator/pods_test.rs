@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
-use super::{ClusterKey, PodView, Pods, parse_term};
+use super::{ClusterKey, PodView, Pods, SidecarState, parse_term};
 use crate::consensus::{NodeId, Term};
 use crate::operator::route::PodRole;
 
@@ -19,6 +19,10 @@ fn pod(name: &str, uid: &str, role: &str, term: &str) -> Pod {
                 "controller-revision-hash": "store-1",
             },
             "annotations": {"remember.krest.io/term": term},
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "store", "uid": "set",
+                "controller": true,
+            }],
         },
         "spec": {"nodeName": "machine-2", "containers": []},
         "status": {
@@ -26,6 +30,10 @@ fn pod(name: &str, uid: &str, role: &str, term: &str) -> Pod {
             "conditions": [
                 {"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"},
             ],
+            "initContainerStatuses": [{
+                "name": "remember", "ready": true, "image": "", "imageID": "", "restartCount": 0,
+                "state": {"running": {}},
+            }],
         },
     }))
     .unwrap()
@@ -43,7 +51,7 @@ fn view(pod: &Pod) -> PodView {
 }
 
 fn told(pods: &Pods, event: Event<Pod>) {
-    pods.take(event, &mut Vec::new());
+    pods.take(event, None, &mut Vec::new());
 }
 
 #[test]
@@ -60,6 +68,8 @@ fn a_pod_is_seen_with_all_that_it_says() {
         ready: true,
         deleting: false,
         revision: Some("store-1".into()),
+        maker: Some("set".into()),
+        sidecar: SidecarState::Ready,
         node: Some("machine-2".into()),
     };
     assert_eq!(view, expected);
@@ -151,21 +161,56 @@ fn a_list_replaces_all_that_is_known() {
     let ours = pods.of(&store());
     told(&pods, Event::Apply(pod("store-0", "u0", "leader", "7")));
     let mut listed = Vec::new();
-    pods.take(Event::Init, &mut listed);
+    pods.take(Event::Init, None, &mut listed);
     pods.take(
         Event::InitApply(pod("store-1", "u1", "leader", "8")),
+        None,
         &mut listed,
     );
     assert!(
         ours.borrow().contains_key("store-0"),
         "not before it is whole"
     );
-    pods.take(Event::InitDone, &mut listed);
+    pods.take(Event::InitDone, None, &mut listed);
     let names: Vec<Arc<str>> = ours.borrow().keys().cloned().collect();
     assert_eq!(names, ["store-1".into()]);
-    pods.take(Event::Init, &mut listed);
-    pods.take(Event::InitDone, &mut listed);
+    pods.take(Event::Init, None, &mut listed);
+    pods.take(Event::InitDone, None, &mut listed);
     assert!(ours.borrow().is_empty());
+}
+
+#[test]
+fn a_list_of_one_namespace_says_nothing_of_another() {
+    let pods = Pods::default();
+    let ours = pods.of(&store());
+    told(&pods, Event::Apply(pod("store-0", "u0", "leader", "7")));
+    let mut listed = Vec::new();
+    pods.take(Event::InitDone, Some("garden"), &mut listed);
+    assert!(ours.borrow().contains_key("store-0"));
+    pods.take(Event::InitDone, Some("shop"), &mut listed);
+    assert!(ours.borrow().is_empty());
+}
+
+#[test]
+fn what_the_kubelet_says_of_the_node_is_told_apart() {
+    let mut seen = pod("store-0", "u", "leader", "7");
+    let statuses = |seen: &mut Pod| {
+        let status = seen.status.as_mut().unwrap();
+        status.init_container_statuses.take().unwrap().remove(0)
+    };
+    let ready = statuses(&mut seen);
+    assert_eq!(view(&seen).sidecar, SidecarState::Down);
+    let with = |status| {
+        let mut seen = seen.clone();
+        seen.status.as_mut().unwrap().init_container_statuses = Some(vec![status]);
+        view(&seen).sidecar
+    };
+    let mut catching_up = ready.clone();
+    catching_up.ready = false;
+    assert_eq!(with(catching_up.clone()), SidecarState::Running);
+    catching_up.state.as_mut().unwrap().running = None;
+    assert_eq!(with(catching_up), SidecarState::Down);
+    assert_eq!(with(ready), SidecarState::Ready);
 }
 
 #[test]

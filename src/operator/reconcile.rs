@@ -27,23 +27,31 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::apply::in_time;
+use super::build::{Component, build, owned};
 use super::context::Context;
 use super::error::Trouble;
 use super::events;
 use super::pods::ClusterKey;
+use super::record::Fence;
 use super::roll::Next;
+use super::route::{Carrier, Fault};
 use super::secrets::Kept;
+use super::stamp::Stamp;
 use super::status::{Seen, Work, status};
 use super::validate::{Refusal, validate};
-use super::{build, roller};
-use crate::crd::followers_service;
-use crate::crd::{FIELD_MANAGER, RememberCluster, RememberClusterStatus, leader_service};
+use super::{roller, secrets};
+use crate::crd::{
+    ConditionKind, Conditions, FIELD_MANAGER, RememberCluster, followers_service, leader_service,
+    record,
+};
 
 /// How often everything is compared though nothing seems to have changed; Secrets, which are not
 /// watched, are among it, and certificates, which grow old.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// How soon to look again while something is under way.
 const GO_ON: Duration = Duration::from_secs(2);
+/// How soon to look again while something is waited for that tells of itself.
+const WAITING: Duration = Duration::from_secs(15);
 /// How soon to try again what a person has to mend first.
 const STALLED: Duration = Duration::from_mins(1);
 /// How soon and how late to try again what failed.
@@ -113,9 +121,12 @@ async fn visit(cluster: &RememberCluster, context: &Context) -> Result<Action, T
         Ok(work) => (work, None),
         Err(trouble) => match trouble.refusal() {
             Some(Refusal { reason, sentence }) => (Work::Refused { reason, sentence }, None),
-            None => (Work::Failed(trouble.to_string()), Some(trouble)),
+            None => (Work::Failed(trouble.reason()), Some(trouble)),
         },
     };
+    if work == Work::Left {
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
     report(cluster, &key, &work, context).await?;
     if let Some(trouble) = failed {
         return Err(trouble);
@@ -123,8 +134,10 @@ async fn visit(cluster: &RememberCluster, context: &Context) -> Result<Action, T
     context.succeeded(&key);
     Ok(Action::requeue(match work {
         Work::Refused { .. } => STALLED,
-        Work::Applied(Next::Wait(_) | Next::Replace { .. } | Next::HandOver { .. }) => GO_ON,
-        _ if context.is_unheard(&key) => GO_ON,
+        Work::Applied(Next::Replace { .. } | Next::HandOver { .. }) => GO_ON,
+        // What is waited for wakes it; this is for what was missed.
+        Work::Applied(Next::Wait(_)) => WAITING,
+        _ if !context.is_settled(&key) => GO_ON,
         _ => LOOK_AGAIN,
     }))
 }
@@ -135,31 +148,91 @@ async fn work(
     key: &ClusterKey,
     context: &Context,
 ) -> Result<Work, Trouble> {
-    // Traffic first: it is routed for a cluster whose spec has become bad as well.
-    let kept = Kept::read(&context.client, key).await?;
-    if kept.is_whole() {
-        context.route(cluster, key, kept.held())?;
+    let sets = Api::<StatefulSet>::namespaced(context.client.clone(), &key.namespace);
+    let set = in_time(sets.get_opt(&key.name)).await?;
+    // Traffic first, and what it needs: for a cluster that is paused, or whose spec has become bad,
+    // as for any other.
+    let kept = Kept::read(&context.client, cluster, key).await?;
+    let mut routed = Ok(());
+    if kept.is_begun() {
+        routed = keep_routed(cluster, key, &kept, context).await;
+        if let Err(trouble) = &routed {
+            warn!(cluster = %key, error = %trouble, "the certificates are not as they should be");
+        }
     }
+    let stamp = set.as_ref().and_then(Stamp::on);
+    let Some(stamp) = context.stamp.against(stamp.as_ref()) else {
+        return Ok(Work::Left);
+    };
     validate(cluster).map_err(Trouble::Refused)?;
     if cluster.spec.paused {
         return Ok(Work::Paused);
     }
-    let objects = build::build(cluster, &context.settings.defaults).map_err(Trouble::Refused)?;
-    let fence = context.newest_term(key).unwrap_or_default();
-    in_time(context.records(cluster, key).rebuild(fence)).await?;
-    let held = kept.renew(&context.client, cluster, key).await?;
-    context.route(cluster, key, held)?;
-    for object in &objects {
+    let mut objects = build(cluster, &context.settings.defaults).map_err(Trouble::Refused)?;
+    for object in &mut objects {
+        stamp.put_on(object);
+    }
+    routed?;
+    if !kept.is_begun() {
+        keep_routed(cluster, key, &kept, context).await?;
+    }
+    keep_record(cluster, key, context).await?;
+    for object in secrets::heads(cluster, key)?.iter().chain(&objects) {
         if context.applier.apply(object).await? {
             let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
             info!(cluster = %key, %kind, %name, "applied");
         }
     }
     remove_orphans(cluster, key, context).await?;
-    let sets = Api::<StatefulSet>::namespaced(context.client.clone(), &key.namespace);
     let set = in_time(sets.get_opt(&key.name)).await?;
     let next = roller::roll(cluster, key, set.as_ref(), context).await?;
     Ok(Work::Applied(next))
+}
+
+/// Renews certificates, and routes with what there is.
+async fn keep_routed(
+    cluster: &RememberCluster,
+    key: &ClusterKey,
+    kept: &Kept,
+    context: &Context,
+) -> Result<(), Trouble> {
+    let renewed = kept.renew(&context.client, cluster, key).await;
+    let (held, renewed) = match renewed {
+        Ok(held) => (held, Ok(())),
+        Err(trouble) => (kept.held(), Err(trouble)),
+    };
+    let routed = context.route(cluster, key, held);
+    renewed.and(routed)
+}
+
+/// Sees to it that there is a record with a fence that can be read.
+async fn keep_record(
+    cluster: &RememberCluster,
+    key: &ClusterKey,
+    context: &Context,
+) -> Result<(), Trouble> {
+    let head = owned(
+        cluster,
+        ("v1", "ConfigMap"),
+        &record(&key.name),
+        Component::Record,
+    );
+    context
+        .applier
+        .apply(&head.map_err(Trouble::Refused)?)
+        .await?;
+    let records = context.records(cluster, key);
+    let read = in_time(records.read()).await?;
+    if matches!(read.map(|record| record.fence), Some(Fence::Whole(_))) {
+        return Ok(());
+    }
+    let claimed = context.claimed_term(key);
+    let carrier = Carrier::new(context.client.clone(), key, records);
+    match carrier.rebuild(claimed).await {
+        // Somebody else was faster, or it has just gone: the next visit sees.
+        Ok(()) | Err(Fault::Conflict | Fault::Gone) => Ok(()),
+        Err(fault) => Err(Trouble::Record(fault.to_string())),
+    }
 }
 
 /// Services without a port cannot be, so they go with their last one.
@@ -197,6 +270,7 @@ async fn report(
         view: &view,
         work,
         tells_unknown: context.may_tell_unheard(key),
+        is_late: context.is_late(key),
         now: Time(Timestamp::now()),
     });
     let before = cluster.status.clone().unwrap_or_default();
@@ -204,7 +278,14 @@ async fn report(
         return Ok(());
     }
     let version = cluster.resource_version();
-    match write_status(context, key, version, &after).await {
+    // A merge leaves what is not mentioned: what is no more is to be said.
+    let mut said = json!(after);
+    for absent in ["leader", "term", "leaderTransitions", "members"] {
+        if said[absent].is_null() {
+            said[absent] = serde_json::Value::Null;
+        }
+    }
+    match write_status(context, key, version, said).await {
         Ok(()) => {}
         // Somebody else has changed it meanwhile, and that change is visited as well.
         Err(Trouble::Kubernetes(kube::Error::Api(status))) if status.code == 409 => return Ok(()),
@@ -220,15 +301,8 @@ async fn write_status(
     context: &Context,
     key: &ClusterKey,
     version: Option<String>,
-    status: &RememberClusterStatus,
+    said: serde_json::Value,
 ) -> Result<(), Trouble> {
-    // A merge leaves what is not mentioned: what is no more is to be said.
-    let mut said = json!(status);
-    for absent in ["leader", "term", "leaderTransitions", "members"] {
-        if said[absent].is_null() {
-            said[absent] = serde_json::Value::Null;
-        }
-    }
     let patch = json!({"metadata": {"resourceVersion": version}, "status": said});
     let clusters = Api::<Watched>::namespaced(context.client.clone(), &key.namespace);
     let by = PatchParams {
@@ -241,35 +315,22 @@ async fn write_status(
         .map(drop)
 }
 
-/// Says of a cluster that nobody can read that it is so.
+/// Says of a cluster that nobody can read that it is so, and leaves the rest of its status alone.
 async fn unreadable(
     watched: &Watched,
     refusal: &Refusal,
     context: &Context,
 ) -> Result<Action, Trouble> {
     let key = key_of(watched.meta());
-    if context.refused_before(&key, refusal) {
+    if context.was_refused(&key, refusal) {
         return Ok(Action::requeue(LOOK_AGAIN));
     }
-    let mut told =
-        crate::crd::Conditions::since(&[], watched.meta().generation, Time(Timestamp::now()));
-    told.say(
-        crate::crd::ConditionKind::Stalled,
-        Some(true),
-        refusal.reason,
-        &refusal.sentence,
-    );
-    let said = RememberClusterStatus {
-        observed_generation: watched.meta().generation,
-        conditions: told.told(),
-        ..RememberClusterStatus::default()
-    };
-    write_status(
-        context,
-        &key,
-        watched.meta().resource_version.clone(),
-        &said,
-    )
-    .await?;
+    let generation = watched.meta().generation;
+    let mut told = Conditions::since(&[], generation, Time(Timestamp::now()));
+    let (reason, sentence) = (refusal.reason, &refusal.sentence);
+    told.say(ConditionKind::Stalled, Some(true), reason, sentence);
+    let said = json!({"observedGeneration": generation, "conditions": told.told()});
+    write_status(context, &key, watched.meta().resource_version.clone(), said).await?;
+    context.refused(&key, refusal);
     Ok(Action::requeue(LOOK_AGAIN))
 }

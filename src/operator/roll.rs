@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::pods::PodView;
+use super::pods::{PodView, SidecarState};
 use super::record::Step;
 use super::route::{Belief, Report};
 use crate::consensus::NodeId;
@@ -19,9 +19,11 @@ use crate::consensus::NodeId;
 /// What the decision rests on.
 #[derive(Debug)]
 pub(super) struct Sight<'a> {
-    /// The pods that there are, by name.
+    /// The pods that there are, by name. Those that its StatefulSet has not made are not looked at.
     pub pods: &'a BTreeMap<Arc<str>, PodView>,
-    /// How many there should be.
+    /// The uid of that StatefulSet.
+    pub maker: &'a str,
+    /// How many pods there should be.
     pub replicas: usize,
     /// The revision that they should be of; `None` while the StatefulSet has not been looked at
     /// since it changed.
@@ -63,72 +65,75 @@ impl Sight<'_> {
             return Next::Wait("the StatefulSet has changed and is being looked at".to_owned());
         };
         let is_current = |pod: &PodView| pod.revision.as_deref() == Some(revision);
-        if let Some(ending) = self.pods.values().find(|pod| pod.deleting) {
+        if let Some(ending) = self.own().find(|pod| pod.deleting) {
             return Next::Wait(format!("pod {} is ending", ending.name));
         }
-        if self.pods.len() < self.replicas {
-            let (are, wanted) = (self.pods.len(), self.replicas);
+        let are = self.own().count();
+        if are < self.replicas {
+            let wanted = self.replicas;
             return Next::Wait(format!("{are} of {wanted} pods are there"));
         }
-        let mut outdated: Vec<_> = self.pods.values().filter(|pod| !is_current(pod)).collect();
-        if let Some(claimed) = self.claimed() {
+        let mut outdated: Vec<_> = self.own().filter(|pod| !is_current(pod)).collect();
+        if let Some(claimed) = self.claimed().filter(|pod| !is_current(pod)) {
             // Another operator has chosen, for as good reasons, and may have died since.
             outdated.retain(|pod| pod.uid == claimed.uid);
         }
         if outdated.is_empty() {
             return Next::Done;
         }
-        let mut current = self.pods.values().filter(|pod| is_current(pod));
+        // A node that does not run costs nothing, and a new pod may be waiting for it.
+        if let Some(lost) = outdated.iter().rev().find(|pod| self.is_lost(pod)) {
+            return replace(lost);
+        }
+        let mut current = self.own().filter(|pod| is_current(pod));
         if let Some(unready) = current.find(|pod| !pod.ready) {
             let name = &unready.name;
             return Next::Wait(format!("pod {name} is new and not ready yet"));
         }
-        self.choose(outdated, is_current)
+        self.choose(&outdated, is_current)
+    }
+
+    /// The pods that the StatefulSet has made, in the order of their ids.
+    fn own(&self) -> impl Iterator<Item = &PodView> {
+        let mut own: Vec<_> = (self.pods.values())
+            .filter(|pod| pod.id.is_some() && pod.maker.as_deref() == Some(self.maker))
+            .collect();
+        own.sort_by_key(|pod| pod.id);
+        own.into_iter()
     }
 
     /// The pod of a step that was claimed and is not finished.
     fn claimed(&self) -> Option<&PodView> {
         let step = self.step?;
-        self.pods.values().find(|pod| *pod.uid == *step.uid)
+        self.own().find(|pod| *pod.uid == *step.uid)
     }
 
-    fn choose(&self, mut outdated: Vec<&PodView>, is_current: impl Fn(&PodView) -> bool) -> Next {
-        // A node that nobody hears costs nothing; then those with the highest ids.
-        outdated.sort_by_key(|pod| (self.is_lost(pod), pod.id));
-        let Some(last) = outdated.last() else {
+    /// The follower with the highest id, and the leader if there is no other.
+    fn choose(&self, outdated: &[&PodView], is_current: impl Fn(&PodView) -> bool) -> Next {
+        let follower = outdated.iter().rev().find(|pod| !self.leads(pod));
+        let Some(next) = follower.or_else(|| outdated.last()) else {
             return Next::Done;
         };
-        let next = if self.is_lost(last) {
-            last
-        } else {
-            let follower = outdated.iter().rev().find(|pod| !self.leads(pod));
-            follower.unwrap_or(last)
-        };
-        let others = || self.pods.values().filter(|pod| pod.uid != next.uid);
-        let is_away = |pod: &&PodView| !self.follows(pod);
-        if !self.is_lost(next)
-            && let Some(away) = others().find(is_away)
-        {
-            let name = &away.name;
-            return Next::Wait(format!("the node of pod {name} does not follow a leader"));
+        let others = || self.own().filter(|pod| pod.uid != next.uid);
+        if !others().all(|pod| self.follows(pod) && pod.sidecar == SidecarState::Ready) {
+            // Which ones, each operator hears for itself.
+            let sentence = "not all other nodes follow the leader and have caught up";
+            return Next::Wait(sentence.to_owned());
         }
         let heir = others()
             .filter(|pod| is_current(pod))
             .find_map(|pod| pod.id);
         match heir {
             Some(to) if self.leads(next) => Next::HandOver { to },
-            _ => Next::Replace {
-                pod: Arc::clone(&next.name),
-                uid: Arc::clone(&next.uid),
-            },
+            _ => replace(next),
         }
     }
 
-    /// Whether neither we nor Kubernetes hear anything good of it. One that we do not hear may
-    /// still vote, as long as it is ready.
+    /// Whether neither we nor its kubelet know of a node that runs in it. One that we do not hear
+    /// may still vote.
     fn is_lost(&self, pod: &PodView) -> bool {
         let is_heard = pod.id.is_some_and(|id| self.reports.contains_key(&id));
-        !is_heard && !pod.ready
+        !is_heard && pod.sidecar == SidecarState::Down
     }
 
     fn leads(&self, pod: &PodView) -> bool {
@@ -142,6 +147,13 @@ impl Sight<'_> {
         };
         let report = pod.id.and_then(|id| self.reports.get(&id));
         report.is_some_and(|report| report.leader == Some(claim.id) && report.term == claim.term)
+    }
+}
+
+fn replace(pod: &PodView) -> Next {
+    Next::Replace {
+        pod: Arc::clone(&pod.name),
+        uid: Arc::clone(&pod.uid),
     }
 }
 

@@ -34,6 +34,8 @@ fn pod(id: u64, life: &str, revision: &str) -> PodView {
         deleting: false,
         revision: Some(revision.into()),
         node: None,
+        maker: Some("set".into()),
+        sidecar: SidecarState::Ready,
     }
 }
 
@@ -89,12 +91,14 @@ impl World {
     /// Its process has ended, and Kubernetes knows.
     fn lose(&mut self, id: u64) {
         self.pod(id).ready = false;
+        self.pod(id).sidecar = SidecarState::Down;
         self.reports.remove(&NodeId(id));
     }
 
     fn next(&self) -> Next {
         let sight = Sight {
             pods: &self.pods,
+            maker: "set",
             replicas: 3,
             revision: Some("new"),
             belief: &self.belief,
@@ -157,6 +161,7 @@ fn a_leader_without_followers_is_replaced_as_it_is() {
     world.pods.retain(|other, _| **other == *name(1));
     let sight = Sight {
         pods: &world.pods,
+        maker: "set",
         replicas: 1,
         revision: Some("new"),
         belief: &world.belief,
@@ -170,7 +175,7 @@ fn a_leader_without_followers_is_replaced_as_it_is() {
 fn nothing_is_replaced_while_another_pod_is_away() {
     let mut world = World::of(["old", "old", "old"]);
     world.reports.remove(&NodeId(2));
-    assert!(world.waits().contains("store-1"), "{}", world.waits());
+    assert!(world.waits().contains("caught up"), "{}", world.waits());
     let mut world = World::of(["old", "old", "old"]);
     world.pod(2).deleting = true;
     assert!(world.waits().contains("is ending"));
@@ -183,10 +188,45 @@ fn nothing_is_replaced_while_another_pod_is_away() {
 fn a_follower_of_an_older_term_is_away() {
     let mut world = World::of(["old", "old", "old"]);
     world.reports.get_mut(&NodeId(2)).unwrap().term = Term(6);
-    assert!(world.waits().contains("store-1"));
+    assert!(world.waits().contains("caught up"));
     let mut world = World::of(["old", "old", "old"]);
     world.belief = Belief::Leaderless;
-    assert!(world.waits().contains("does not follow"));
+    assert!(world.waits().contains("caught up"));
+    // As is one that still takes in what it has missed.
+    let mut world = World::of(["old", "old", "old"]);
+    world.pod(2).sidecar = SidecarState::Running;
+    assert!(world.waits().contains("caught up"));
+}
+
+#[test]
+fn pods_that_somebody_else_has_made_are_left_alone() {
+    let mut world = World::of(["new", "new", "new"]);
+    let mut copy = pod(4, "copy", "old");
+    (copy.maker, copy.ready, copy.sidecar) = (None, false, SidecarState::Down);
+    world.pods.insert(name(4), copy);
+    assert_eq!(world.next(), Next::Done);
+    // Nor do they stand in for one that is missing.
+    world.pods.remove(&name(3));
+    assert!(world.waits().contains("2 of 3 pods"));
+}
+
+#[test]
+fn a_template_by_which_no_pod_started_can_be_corrected() {
+    let mut world = World::of(["bad", "bad", "bad"]);
+    for id in 1..=3 {
+        world.lose(id);
+    }
+    world.belief = Belief::Unknown;
+    let mut told = Vec::new();
+    while let Next::Replace { pod, .. } = world.next() {
+        let id = world.pods[&pod].id.unwrap().0;
+        let mut new = self::pod(id, "second", "new");
+        // It is not ready before the others are there too.
+        (new.ready, new.sidecar) = (false, SidecarState::Running);
+        world.pods.insert(pod, new);
+        told.push(id);
+    }
+    assert_eq!(told, [3, 2, 1]);
 }
 
 #[test]
@@ -211,11 +251,14 @@ fn a_lost_pod_is_the_first_whoever_else_is_away() {
 }
 
 #[test]
-fn one_that_is_not_heard_may_vote_as_long_as_it_is_ready() {
+fn one_that_is_not_heard_may_vote_as_long_as_it_runs() {
     let mut world = World::of(["old", "old", "old"]);
     world.reports.clear();
     world.belief = Belief::Unknown;
-    assert!(world.waits().contains("does not follow"));
+    for id in 1..=3 {
+        world.pod(id).ready = false;
+    }
+    assert!(world.waits().contains("caught up"));
 }
 
 #[test]
@@ -225,10 +268,13 @@ fn a_claimed_step_is_carried_on_and_no_other_begun() {
     assert_eq!(world.next(), replace(2));
     // Nor is one begun while that cannot go on.
     world.reports.remove(&NodeId(3));
-    assert!(world.waits().contains("store-2"));
+    assert!(world.waits().contains("caught up"));
     // It is finished when its very pod is gone.
     let mut world = World::of(["old", "new", "old"]);
     world.step = Some(step(2, "before"));
+    assert_eq!(world.next(), replace(3));
+    // Or when its pod is as it should be after all.
+    world.step = Some(step(2, "first"));
     assert_eq!(world.next(), replace(3));
 }
 
@@ -237,6 +283,7 @@ fn nothing_is_done_by_a_revision_that_is_not_settled() {
     let world = World::of(["old", "old", "old"]);
     let sight = Sight {
         pods: &world.pods,
+        maker: "set",
         replicas: 3,
         revision: None,
         belief: &world.belief,

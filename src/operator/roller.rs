@@ -33,9 +33,13 @@ pub(super) async fn roll(
     let view = context.view(key);
     let replicas = usize::try_from(cluster.spec.replicas).unwrap_or(0);
     let revision = set.and_then(settled_revision);
+    let maker = set
+        .and_then(|set| set.metadata.uid.as_deref())
+        .unwrap_or_default();
     let decide = |pods: &BTreeMap<Arc<str>, PodView>, step: Option<&Step>| {
         let sight = Sight {
             pods,
+            maker,
             replicas,
             revision: revision.as_deref(),
             belief: &view.belief,
@@ -68,10 +72,13 @@ pub(super) async fn roll(
                 pod: pod.to_string(),
                 uid: uid.to_string(),
             };
-            // A conflict is a failed visit: another operator takes a step, and the next visit sees
-            // which.
             if record.step.as_ref() != Some(&step) {
-                in_time(records.claim_step(&record, &step)).await?;
+                match in_time(records.claim_step(&record, &step)).await {
+                    Err(trouble) if trouble.is_conflict() => {
+                        return Ok(Next::Wait("another operator takes a step".to_owned()));
+                    }
+                    claimed => claimed?,
+                }
             }
             let version = listed.iter().find(|one| one.name_any() == **pod);
             let version = version.and_then(Pod::resource_version);

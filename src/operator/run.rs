@@ -36,6 +36,11 @@ const VISITS_MAX: u16 = 4;
 const GATHER: Duration = Duration::from_millis(100);
 /// How many clusters may wait to be told that their views have changed.
 const CHANGES_MAX: usize = 1024;
+/// How long one watch of clusters lasts, in seconds: a connection that has died without a sign ends
+/// with it.
+const WATCH_SECONDS: u32 = 60;
+/// How long all namespaces may take until their clusters are told.
+const ALL_WITHIN: Duration = Duration::from_secs(20);
 /// How often clusters that are gone are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -108,10 +113,15 @@ async fn look_after(
         visits.push(visiting);
     }
     let spreading = spread(news, &scopes, &wakers);
-    let sweeping = sweep(&context, &stores, &ready);
+    let told = watch::Sender::new(0);
+    let sweeps = scopes.iter().zip(&stores);
+    let sweeps = sweeps.map(|(scope, store)| sweep(&context, scope.as_deref(), store, &told));
+    let sweeping = futures_util::future::join_all(sweeps);
+    let announcing = announce(told.clone(), scopes.len(), ready);
     tokio::select! {
         () = spreading => {}
-        () = sweeping => {}
+        _ = sweeping => {}
+        () = announcing => {}
         _ = futures_util::future::join_all(watches) => {}
         _ = futures_util::future::join_all(visits) => {}
     }
@@ -144,23 +154,39 @@ async fn spread(
     }
 }
 
-/// Says once that all clusters are known, and forgets those that are gone.
-async fn sweep(context: &Context, stores: &[Store<Watched>], ready: &watch::Sender<bool>) {
-    for store in stores {
-        if store.wait_until_ready().await.is_err() {
-            return;
-        }
+/// Forgets the clusters of one scope that are gone, once all that there are have been told.
+async fn sweep(
+    context: &Context,
+    scope: Option<&str>,
+    store: &Store<Watched>,
+    told: &watch::Sender<usize>,
+) {
+    if store.wait_until_ready().await.is_err() {
+        return;
     }
-    ready.send_replace(true);
-    info!("all clusters and pods are known");
+    told.send_modify(|count| *count += 1);
     loop {
-        let is_there = |key: &ClusterKey| {
+        context.retain(|key| {
             let one = ObjectRef::new(&key.name).within(&key.namespace);
-            stores.iter().any(|store| store.get(&one).is_some())
-        };
-        context.retain(is_there);
+            let is_here = scope.is_none_or(|scope| scope == &*key.namespace);
+            !is_here || store.get(&one).is_some()
+        });
         tokio::time::sleep(SWEEP).await;
     }
+}
+
+/// Says that the operator is ready once the clusters of all scopes are known; or those of any, if
+/// the others keep silent for long: one namespace that is gone must not hold up all.
+async fn announce(told: watch::Sender<usize>, scopes: usize, ready: watch::Sender<bool>) {
+    let mut told = told.subscribe();
+    let all = told.wait_for(|count| *count == scopes);
+    if tokio::time::timeout(ALL_WITHIN, all).await.is_err() {
+        warn!("not all namespaces have been told of yet; see whether each is there, with its Role");
+        drop(told.wait_for(|count| *count > 0).await);
+    }
+    ready.send_replace(true);
+    info!("the clusters are known");
+    std::future::pending::<()>().await;
 }
 
 /// Has the clusters of one scope visited, until it is told to stop.
@@ -171,7 +197,8 @@ fn visit_scope<S: Future<Output = ()> + Send + Sync + 'static>(
     stop: S,
 ) -> (Store<Watched>, impl Future<Output = ()> + use<S>) {
     let client = context.client.clone();
-    let ours = watcher::Config::default().labels(CLUSTER_LABEL);
+    let watched = watcher::Config::default().timeout(WATCH_SECONDS);
+    let ours = watched.clone().labels(CLUSTER_LABEL);
     macro_rules! api {
         ($kind:ty) => {
             match scope {
@@ -182,7 +209,7 @@ fn visit_scope<S: Future<Output = ()> + Send + Sync + 'static>(
     }
     let visited = Config::default().concurrency(VISITS_MAX).debounce(GATHER);
     let woken = tokio_stream(wake).map(|key| ObjectRef::new(&key.name).within(&key.namespace));
-    let controller = Controller::new(api!(Watched), watcher::Config::default())
+    let controller = Controller::new(api!(Watched), watched)
         .with_config(visited)
         .trigger_backoff(Backoff::of_watch())
         .owns(api!(StatefulSet), ours.clone())

@@ -11,12 +11,14 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use serde_json::Value;
 use tracing::info;
 
 use super::apply::in_time;
 use super::build::{Component, owned};
 use super::certificates::{self, Data, Held};
 use super::error::Trouble;
+use super::ownership;
 use super::pods::ClusterKey;
 use crate::crd::{FIELD_MANAGER, RememberCluster, authority_secret, tls_secret};
 
@@ -28,17 +30,33 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Reads them.
-    pub(super) async fn read(client: &Client, key: &ClusterKey) -> Result<Self, Trouble> {
+    ///
+    /// # Errors
+    /// Also if one is somebody else's.
+    pub(super) async fn read(
+        client: &Client,
+        cluster: &RememberCluster,
+        key: &ClusterKey,
+    ) -> Result<Self, Trouble> {
         let secrets = Api::<Secret>::namespaced(client.clone(), &key.namespace);
-        Ok(Self {
+        let kept = Self {
             authority: in_time(secrets.get_opt(&authority_secret(&key.name))).await?,
             members: in_time(secrets.get_opt(&tls_secret(&key.name))).await?,
-        })
+        };
+        for (found, head) in [&kept.authority, &kept.members]
+            .into_iter()
+            .zip(heads(cluster, key)?)
+        {
+            if let Some(found) = found {
+                ownership::check(&found.metadata, &head)?;
+            }
+        }
+        Ok(kept)
     }
 
-    /// Whether both are there.
-    pub(super) fn is_whole(&self) -> bool {
-        self.authority.is_some() && self.members.is_some()
+    /// Whether any of the two is there: then the cluster has been made before.
+    pub(super) fn is_begun(&self) -> bool {
+        self.authority.is_some() || self.members.is_some()
     }
 
     /// What they hold.
@@ -75,6 +93,18 @@ impl Kept {
     }
 }
 
+/// The beginnings of the two Secrets, without what they hold.
+pub(super) fn heads(cluster: &RememberCluster, key: &ClusterKey) -> Result<[Value; 2], Trouble> {
+    Ok([
+        head(cluster, &authority_secret(&key.name))?,
+        head(cluster, &tls_secret(&key.name))?,
+    ])
+}
+
+fn head(cluster: &RememberCluster, name: &str) -> Result<Value, Trouble> {
+    owned(cluster, ("v1", "Secret"), name, Component::Access).map_err(Trouble::Refused)
+}
+
 fn data_of(secret: &Secret) -> Data {
     let data = secret.data.clone().unwrap_or_default();
     data.into_iter()
@@ -103,9 +133,8 @@ async fn write(
         secret.data = Some(data);
         return in_time(secrets.replace(name, &by, &secret)).await.map(drop);
     }
-    let begun = owned(cluster, ("v1", "Secret"), name, Component::Access);
-    let begun = begun.map_err(Trouble::Refused)?;
-    let mut secret: Secret = serde_json::from_value(begun).map_err(kube::Error::SerdeError)?;
+    let mut secret: Secret =
+        serde_json::from_value(head(cluster, name)?).map_err(kube::Error::SerdeError)?;
     secret.data = Some(data);
     in_time(secrets.create(&by, &secret)).await.map(drop)
 }

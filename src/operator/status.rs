@@ -32,6 +32,8 @@ pub(super) struct Seen<'a> {
     pub view: &'a View,
     /// What became of the work on its objects.
     pub work: &'a Work,
+    /// Whether the leader's label should have moved long since.
+    pub(super) is_late: bool,
     /// Whether to say so if too few nodes are heard.
     pub tells_unknown: bool,
     /// The time.
@@ -52,8 +54,10 @@ pub(super) enum Work {
         /// What is wrong, where, and how to mend it.
         sentence: String,
     },
-    /// Something failed that may pass, and is tried again.
-    Failed(String),
+    /// Something failed that may pass, and is tried again: one word.
+    Failed(&'static str),
+    /// An operator of another kind, which started later, makes them.
+    Left,
 }
 
 /// The status of a cluster as it should read now.
@@ -71,8 +75,8 @@ pub(super) fn status(seen: &Seen<'_>) -> RememberClusterStatus {
     };
     RememberClusterStatus {
         observed_generation: seen.cluster.metadata.generation,
-        replicas: Some(count(seen.pods.values())),
-        ready_replicas: Some(count(seen.pods.values().filter(|pod| pod.ready))),
+        replicas: Some(count(seen.own())),
+        ready_replicas: Some(count(seen.own().filter(|pod| pod.ready))),
         selector: Some(format!("{CLUSTER_LABEL}={name}")),
         term: leader.as_ref().map(|leader| leader.term).max(before.term),
         leader,
@@ -91,6 +95,13 @@ fn number(number: u64) -> i64 {
 }
 
 impl Seen<'_> {
+    /// The pods of its members; others may have its label as well.
+    fn own(&self) -> impl Iterator<Item = &PodView> {
+        let replicas = u64::try_from(self.cluster.spec.replicas).unwrap_or(0);
+        let is_own = move |pod: &&PodView| pod.id.is_some_and(|id| id.0 <= replicas);
+        self.pods.values().filter(is_own)
+    }
+
     /// The one pod with the leader's label.
     fn labelled(&self) -> Option<&PodView> {
         let mut labelled = self.pods.values();
@@ -136,7 +147,7 @@ impl Seen<'_> {
         let is_led = self.say_leader(&mut told);
         let is_routed = self.say_traffic(&mut told);
         let is_stalled = matches!(self.work, Work::Refused { .. });
-        let ready = self.pods.values().filter(|pod| pod.ready).count();
+        let ready = self.own().filter(|pod| pod.ready).count();
         let wanted = usize::try_from(self.cluster.spec.replicas).unwrap_or(0);
         let (is, reason, sentence) = match (is_led, is_routed) {
             _ if is_stalled => (
@@ -195,9 +206,19 @@ impl Seen<'_> {
             Work::Refused { .. } => (
                 false,
                 "Refused",
-                "nothing is changed until the spec is mended".to_owned(),
+                "it is as far as the spec allows; see the condition Stalled".to_owned(),
             ),
-            Work::Failed(why) => (true, "Retrying", format!("it is tried again: {why}")),
+            // Only what every operator says alike, and each time: the log has the rest.
+            Work::Failed(reason) => (
+                true,
+                *reason,
+                "something failed, and is tried again; see the log of the operator".to_owned(),
+            ),
+            Work::Left => (
+                true,
+                "Left",
+                "an operator that started later makes the objects".to_owned(),
+            ),
         };
         told.say(
             ConditionKind::Reconciling,
@@ -205,11 +226,19 @@ impl Seen<'_> {
             reason,
             &sentence,
         );
-        let (stalled, reason, sentence) = match self.work {
-            Work::Refused { reason, sentence } => (true, *reason, sentence.as_str()),
-            _ => (false, "NotStalled", "no person is needed"),
-        };
-        told.say(ConditionKind::Stalled, Some(stalled), reason, sentence);
+        match self.work {
+            // Said once for each spec: an answer of the API server may be another one each time.
+            Work::Refused { reason, .. } if told.has_said(ConditionKind::Stalled, reason) => {}
+            Work::Refused { reason, sentence } => {
+                told.say(ConditionKind::Stalled, Some(true), reason, sentence);
+            }
+            _ => told.say(
+                ConditionKind::Stalled,
+                Some(false),
+                "NotStalled",
+                "no person is needed",
+            ),
+        }
     }
 
     /// Whether the nodes have a leader; `None` if nobody can say.
@@ -225,7 +254,7 @@ impl Seen<'_> {
             Belief::Leaderless => (
                 Some(false),
                 "NoLeader",
-                format!("{heard}, and a majority knows no leader"),
+                "a majority of the nodes knows no leader".to_owned(),
             ),
             Belief::Unknown if self.tells_unknown => (
                 None,
@@ -267,6 +296,15 @@ impl Seen<'_> {
                 "LeaderNotReady",
                 format!(
                     "pod {} leads, but is not ready, so no Service leads to it",
+                    pod.name
+                ),
+            ),
+            (Some(pod), _) if self.is_late => (
+                false,
+                "Late",
+                format!(
+                    "pod {} has the leader's label and leads no more: labels cannot be written, or \
+                     a pod or the record names a higher term; see the log of the operator",
                     pod.name
                 ),
             ),

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, Term};
+use crate::operator::SidecarState;
 use crate::operator::events::{News, news};
 use crate::operator::route::{Claim, Report};
 
@@ -31,6 +32,8 @@ fn pod(id: u64, role: PodRole, term: u64) -> PodView {
         deleting: false,
         revision: None,
         node: None,
+        maker: Some("set".into()),
+        sidecar: SidecarState::Ready,
     }
 }
 
@@ -93,6 +96,7 @@ impl World {
             pods: &self.pods,
             view: &self.view,
             work: &self.work,
+            is_late: false,
             tells_unknown,
             now: at(second),
         });

@@ -160,7 +160,7 @@ impl Carrier {
     }
 
     /// Makes a record that is lost anew, from the highest term on pods and in the claim.
-    async fn rebuild(&self, claimed: Term) -> Result<(), Fault> {
+    pub(in crate::operator) async fn rebuild(&self, claimed: Term) -> Result<(), Fault> {
         let pods = self.list().await?;
         let written = pods.iter().filter_map(|pod| pod.term).max();
         let highest = written.unwrap_or_default().max(claimed);

@@ -211,6 +211,7 @@ impl Router {
             leaderless_since: (belief == Belief::Leaderless).then_some(leaderless_since),
             no_majority_since: (!is_majority).then_some(no_majority_since),
             belief,
+            believed_since: self.believed_since,
             reports,
             routed: before.routed.clone(),
         }

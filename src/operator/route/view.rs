@@ -41,6 +41,8 @@ pub struct View {
     pub belief: Belief,
     /// What each node that can be heard says of itself.
     pub reports: BTreeMap<NodeId, Report>,
+    /// Since when that is believed.
+    pub believed_since: Instant,
     /// Where traffic is led.
     pub routed: Routed,
     /// Since when no majority of the nodes can be heard.
@@ -56,6 +58,7 @@ impl View {
         Self {
             belief: Belief::Unknown,
             reports: BTreeMap::new(),
+            believed_since: now,
             routed: Routed::Nobody,
             no_majority_since: Some(now),
             leaderless_since: None,
@@ -106,6 +109,7 @@ impl Routed {
 mod tests {
     use super::*;
     use crate::consensus::{ClusterId, Incarnation};
+    use crate::operator::SidecarState;
     use crate::operator::route::Claim;
 
     fn pod(id: u64, role: PodRole) -> PodView {
@@ -120,6 +124,8 @@ mod tests {
             deleting: false,
             revision: None,
             node: None,
+            maker: None,
+            sidecar: SidecarState::Ready,
         }
     }
 
