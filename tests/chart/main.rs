@@ -226,7 +226,12 @@ fn the_definition_outlives_the_release_unless_that_is_unwanted() {
 #[test]
 fn the_manifest_for_kubectl_is_fresh() {
     let head = "# The operator of Remember, for `kubectl apply --server-side -f`. Made of \
-                charts/remember by\n# `REMEMBER_BLESS=1 make chart`, with its default values.\n";
+                charts/remember by\n# `REMEMBER_BLESS=1 make chart`, with its default values.\n#\n\
+                # To remove it, and leave the clusters and their definition alone:\n\
+                #   kubectl delete -f install.yaml -l \
+                'app.kubernetes.io/component!=definition'\n\
+                # Without the -l every RememberCluster would be deleted together with the \
+                definition.\n";
     let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: remember-system\n  \
                      labels:\n    app.kubernetes.io/part-of: remember\n    \
                      pod-security.kubernetes.io/enforce: restricted\n";
@@ -235,6 +240,12 @@ fn the_manifest_for_kubectl_is_fresh() {
     let objects = objects(&made);
     assert_eq!(objects[0].kind(), "Namespace");
     assert!(objects.iter().all(|object| object.kind() != "Pod"));
+    // By this label, removing the rest leaves the definition, and so all clusters (R7).
+    for object in &objects {
+        let component = &object.0["metadata"]["labels"]["app.kubernetes.io/component"];
+        let is_definition = object.kind() == "CustomResourceDefinition";
+        assert_eq!(component == "definition", is_definition, "{object}");
+    }
 }
 
 #[test]

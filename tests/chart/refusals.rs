@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::helm::{helm_output, root};
+use crate::helm::{helm, helm_output, root};
+use crate::objects::objects;
 
 /// A value that is wrong, and the place that helm must complain of.
 const WRONG: [(&str, &str); 18] = [
@@ -43,6 +44,22 @@ fn wrong_values_are_refused_where_they_are_wrong() {
         !output.status.success(),
         "a label of ours can be overwritten"
     );
+}
+
+/// A release may be called what no Service may.
+#[test]
+fn objects_have_names_that_services_may_have() {
+    let dotted = objects(&helm(&["template", "team.eu.remember", "charts/remember"]));
+    let services = dotted.iter().filter(|object| object.kind() == "Service");
+    let names: Vec<_> = services.map(|one| &one.0["metadata"]["name"]).collect();
+    assert_eq!(names, ["team-eu-remember-operator"]);
+
+    let refused = helm_output(&["template", "7up", "charts/remember"]);
+    let complaint = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "7up is taken");
+    assert!(complaint.contains("begins with a letter"), "{complaint}");
+    let other = ["--set", "fullnameOverride=up"];
+    helm(&[&["template", "7up", "charts/remember"], &other[..]].concat());
 }
 
 #[test]

@@ -9,10 +9,10 @@ use crate::rendered;
 
 /// What the operator may do: group/resource, and the verbs.
 const OPERATOR: [(&str, &str); 13] = [
-    ("/configmaps", "create get list patch update watch"),
+    ("/configmaps", "create get list patch watch"),
     ("/pods", "delete get list patch watch"),
     // It knows their names, and must not see those of others.
-    ("/secrets", "create get patch update"),
+    ("/secrets", "create get update"),
     ("/serviceaccounts", "create get list patch watch"),
     ("/services", "create delete get list patch watch"),
     ("apps/statefulsets", "create get list patch watch"),
@@ -28,10 +28,7 @@ const OPERATOR: [(&str, &str); 13] = [
     ),
     ("remember.krest.io/rememberclusters", "get list watch"),
     ("remember.krest.io/rememberclusters/finalizers", "update"),
-    (
-        "remember.krest.io/rememberclusters/status",
-        "get patch update",
-    ),
+    ("remember.krest.io/rememberclusters/status", "patch"),
 ];
 
 /// The rights of a role, one line a resource.

@@ -1,13 +1,19 @@
-{{/* How the names of all objects begin. Names end within 63 letters. */}}
+{{/*
+How the names of all objects begin. Names end within 63 letters; those of Services begin with a letter
+and have no dots, while a release may be called almost anything.
+*/}}
 {{- define "remember.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $full := printf "%s-%s" .Release.Name $name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
+{{- $full = .Values.fullnameOverride -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 46 | trimSuffix "-" -}}
+{{- $full = .Release.Name -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]" $full) -}}
+{{- fail (printf "objects would be called '%s', but the name of a Service begins with a letter: give the release such a name, or set fullnameOverride" $full) -}}
+{{- end -}}
+{{- $full | replace "." "-" | trunc 46 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* The operator's objects. */}}
