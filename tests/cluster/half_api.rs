@@ -2,12 +2,14 @@
 //! reach in its place.
 //!
 //! It is this very program, started again in the network of the control plane. It shows the API
-//! server's own certificate, and passes on tokens as they are.
+//! server's own certificate, and passes on tokens as they are. It says of each call what became of
+//! it, so that a story in which none failed is noticed.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,7 +27,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::cluster::{Cluster, demand, output_of};
+use crate::cluster::{Cluster, demand, wait_for};
 
 /// The argument by which this program becomes the proxy.
 pub(crate) const COMMAND: &str = "half-failing-api";
@@ -35,30 +37,72 @@ const SERVER: &str = "127.0.0.1:6443";
 /// Where pods believe the API server to be.
 const SERVICE: &str = "10.96.0.1";
 
+/// What the proxy says: first that it listens, and then of each call what became of it.
+const LISTENS: &str = "listens";
+const FAILED: &str = "failed";
+const PASSED: &str = "passed";
+
 /// While it lives, pods are answered 500 to every other call.
 pub(crate) struct HalfApi<'a> {
     cluster: &'a Cluster,
+    /// It ends with what it reads from here, since `enter` has a process of its own before it.
     proxy: Child,
+    said: PathBuf,
+}
+
+/// How many calls the proxy has answered itself, and how many the API server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Calls {
+    pub(crate) failed: usize,
+    pub(crate) passed: usize,
 }
 
 impl<'a> HalfApi<'a> {
     pub(crate) fn begin(cluster: &'a Cluster) -> Self {
+        let said = cluster.directory().join("log/half-failing-api");
         let proxy = cluster
             .enter("control")
             .arg(std::env::current_exe().unwrap())
             .arg(COMMAND)
             .arg(cluster.directory().join("pki"))
+            .stdin(Stdio::piped())
+            .stdout(File::create(&said).unwrap())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let half = Self { cluster, proxy };
-        half.lead_pods("-I");
+        let half = Self {
+            cluster,
+            proxy,
+            said,
+        };
+        wait_for("the proxy to listen", || {
+            (half.count(LISTENS) > 0).then_some(())
+        });
+        for (mut lead, mut forget) in half.lead_pods("-I") {
+            demand(&mut lead);
+            // There may be none.
+            drop(forget.output());
+        }
         half
     }
 
-    /// Leads the calls of all pods here, or back; connections that are up end.
-    fn lead_pods(&self, change: &str) {
-        for node in self.cluster.node_names() {
+    /// What became of all calls so far.
+    pub(crate) fn calls(&self) -> Calls {
+        Calls {
+            failed: self.count(FAILED),
+            passed: self.count(PASSED),
+        }
+    }
+
+    fn count(&self, word: &str) -> usize {
+        let said = std::fs::read_to_string(&self.said).unwrap();
+        said.lines().filter(|line| *line == word).count()
+    }
+
+    /// For each machine, how to lead the calls of its pods here, or back, and then how to end the
+    /// connections that are up.
+    fn lead_pods(&self, change: &str) -> Vec<(Command, Command)> {
+        let of_node = |node: String| {
             let to = format!("172.30.0.1:{PROXY_PORT}");
             let rule = [
                 "iptables",
@@ -80,32 +124,44 @@ impl<'a> HalfApi<'a> {
                 "--to-destination",
                 &to,
             ];
-            demand(self.cluster.enter(&node).args(rule));
-            let forget = ["conntrack", "-D", "-d", SERVICE];
-            // There may be none.
-            drop(output_of(self.cluster.enter(&node).args(forget)));
-        }
+            let mut lead = self.cluster.enter(&node);
+            lead.args(rule);
+            let mut forget = self.cluster.enter(&node);
+            forget.args(["conntrack", "-D", "-d", SERVICE]);
+            (lead, forget)
+        };
+        self.cluster.node_names().map(of_node).collect()
     }
 }
 
 impl Drop for HalfApi<'_> {
     fn drop(&mut self) {
-        self.lead_pods("-D");
-        drop(self.proxy.kill());
+        let mut is_led_back = true;
+        for (mut lead, mut forget) in self.lead_pods("-D") {
+            is_led_back &= lead.output().is_ok_and(|output| output.status.success());
+            drop(forget.output());
+        }
+        drop(self.proxy.stdin.take());
         drop(self.proxy.wait());
+        assert!(
+            is_led_back || std::thread::panicking(),
+            "pods still ask the proxy"
+        );
     }
 }
 
-/// Is the proxy, until it is killed.
+/// Is the proxy, until nobody holds the other end of its input any more.
 pub(crate) fn serve(pki: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(listen(pki));
+    runtime.spawn(listen(pki.to_owned()));
+    let held = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    drop(runtime.block_on(runtime.spawn_blocking(held)));
 }
 
-async fn listen(pki: &Path) {
+async fn listen(pki: PathBuf) {
     let provider = Arc::new(ring::default_provider());
     let chain = CertificateDer::pem_file_iter(pki.join("apiserver.crt")).unwrap();
     let chain: Vec<_> = chain.map(Result::unwrap).collect();
@@ -132,6 +188,7 @@ async fn listen(pki: &Path) {
     let at = SocketAddr::from(([0, 0, 0, 0], PROXY_PORT));
     let listener = TcpListener::bind(at).await.unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
+    println!("{LISTENS}");
     loop {
         let Ok((tcp, _)) = listener.accept().await else {
             continue;
@@ -163,9 +220,11 @@ async fn pass(
     let service = service_fn(|mut request: Request<Incoming>| {
         let ask = &ask;
         async move {
-            if calls.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            if calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                println!("{FAILED}");
                 return Ok::<_, Infallible>(failure());
             }
+            println!("{PASSED}");
             if let Some(path) = request.uri().path_and_query() {
                 *request.uri_mut() = Uri::from(path.clone());
             }
