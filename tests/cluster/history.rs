@@ -31,7 +31,7 @@ pub(crate) struct History {
 pub(crate) struct Found {
     /// How many changes of pods there were.
     pub(crate) changes: usize,
-    /// How often a pod got the leader's label.
+    /// How often a pod got the leader's label, or that of a later term.
     pub(crate) leaders: usize,
 }
 
@@ -68,20 +68,27 @@ impl History {
 
     /// Reads all of it so far, and demands what must hold at every revision: at most one pod of a
     /// cluster is labelled leader, and no leader's term is below one before.
-    pub(crate) fn check(&self) -> Found {
+    pub(crate) fn check(&mut self) -> Found {
+        let ended = self.watch.try_wait().unwrap();
+        assert!(ended.is_none(), "the history ended too early: {ended:?}");
         let text = std::fs::read_to_string(&self.file).unwrap();
+        // Only the last line may still be written.
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
         let mut world = World::default();
-        for line in text.lines() {
-            // The last line may still be written.
-            let Ok(told) = serde_json::from_str::<Value>(line) else {
-                break;
-            };
-            assert!(told.get("error").is_none(), "etcd says {told}");
-            let events = told["result"]["events"].as_array();
-            for event in events.into_iter().flatten() {
+        let mut is_begun = false;
+        for line in whole.lines() {
+            let told: Value = serde_json::from_str(line).expect("a line of etcd");
+            let result = &told["result"];
+            let compacted = &result["compact_revision"];
+            let goes_on = told.get("error").is_none() && result["canceled"] != true;
+            let is_complete = compacted.is_null() || compacted == "0";
+            assert!(goes_on && is_complete, "etcd says {told}");
+            is_begun |= result["created"] == true;
+            for event in result["events"].as_array().into_iter().flatten() {
                 world.change(event);
             }
         }
+        assert!(is_begun, "etcd never began the watch");
         world.found
     }
 }
@@ -152,7 +159,7 @@ impl World {
             pod.term
         );
         *newest = pod.term;
-        if !same.is_some_and(|before| is_leader(&before)) {
+        if !same.is_some_and(|before| is_leader(&before) && before.term == pod.term) {
             self.found.leaders += 1;
         }
     }

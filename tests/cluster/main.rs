@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 fn run() -> ExitCode {
     let wanted = std::env::var("REMEMBER_STORY").unwrap_or_default();
     let chosen: Vec<_> = (stories::STORIES.iter())
-        .filter(|(name, _)| name.contains(&wanted))
+        .filter(|(name, ..)| name.contains(&wanted))
         .collect();
     if chosen.is_empty() {
         println!("no story has '{wanted}' in its name");
@@ -68,17 +68,24 @@ fn run() -> ExitCode {
         cluster.up(Some(std::process::id()));
         cluster.load(&cluster::root().join("target/image/remember.tar"));
         workload::provide_volumes(&cluster, VOLUMES);
-        let history = History::begin(&cluster);
+        let mut history = History::begin(&cluster);
         if let Ok(rounds) = std::env::var(figures::ROUNDS) {
             figures::measure(&cluster, rounds.parse().expect("a number of rounds"));
             return;
         }
-        for (name, story) in chosen {
+        let mut leaders = 0;
+        for (name, story, elected) in chosen {
             let begun = Instant::now();
             story(&cluster);
+            leaders += elected;
             println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
         }
-        println!("at no revision two leaders: {:?}", history.check());
+        let found = history.check();
+        assert!(
+            found.leaders >= leaders,
+            "the stories had {leaders} leaders at least, and the history knows {found:?}"
+        );
+        println!("at no revision two leaders: {found:?}");
     }));
     if ended.is_err() {
         println!(
