@@ -137,12 +137,13 @@ impl Audit {
 
     /// When pods got a role in a term.
     fn labelled(&self, role: &str, term: u64) -> Vec<Micros> {
+        let term = term.to_string();
         let is_it = |event: &&Value| {
             let meta = &event["responseObject"]["metadata"];
             event["objectRef"]["resource"] == "pods"
                 && event["verb"] == "patch"
                 && meta["labels"]["remember.krest.io/role"] == role
-                && meta["annotations"]["remember.krest.io/term"] == term.to_string()
+                && meta["annotations"]["remember.krest.io/term"] == term.as_str()
         };
         self.0.iter().filter(is_it).filter_map(instant).collect()
     }
@@ -263,11 +264,13 @@ fn ask(address: SocketAddr) -> Option<String> {
     (told["role"] == "leader").then(|| told["term"].to_string())
 }
 
+/// How long a phase of a round took, if both its ends were seen.
+type Of = fn(&Round) -> Option<Micros>;
+
 /// One row for each phase, counted from the end of the one before.
 fn table(what: &str, rounds: &[Round]) {
     println!("\n{what}, n {}, in ms:\n", rounds.len());
     println!("| phase | n | p50 | p90 | p99 | max |\n|---|---|---|---|---|---|");
-    type Of = fn(&Round) -> Option<Micros>;
     let phases: [(&str, Of); 8] = [
         ("detect", |round| Some(round.detect? - round.fault)),
         ("elect", |round| Some(round.elect? - round.detect?)),
@@ -319,7 +322,7 @@ fn memory(cluster: &Cluster, hello: &Hello<'_>) {
         println!(
             "| {program} | {}.{} |",
             bytes >> 20,
-            (bytes % (1 << 20)) * 10 >> 20
+            ((bytes % (1 << 20)) * 10) >> 20
         );
     }
 }

@@ -5,6 +5,7 @@
 //! before, since any of them may be without power.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -117,7 +118,7 @@ impl Drop for Writer {
 fn lost(cluster: &Cluster, address: &str, acknowledged: &[usize]) -> Vec<usize> {
     let mut urls = String::new();
     for number in acknowledged {
-        urls += &format!("http://{address}/notes/w{number} {number}\n");
+        writeln!(urls, "http://{address}/notes/w{number} {number}").unwrap();
     }
     let file = cluster.directory().join("written");
     std::fs::write(&file, urls).unwrap();
