@@ -1,6 +1,6 @@
 # The volumes of a cluster: some directories of each node, in the class that is used by default. Whoever
 # claims one first has it until the cluster ends: nobody wipes what is on it for the next.
-volumes_of_node=4
+volumes_of_node=16
 
 volume() { # node, number, directory
     cat <<YAML
