@@ -45,7 +45,7 @@ INPUTS ?= 10000000
 SEED ?= 1
 
 .PHONY: help test $(STAGES) machine deps sim soak fuzz tidy deny bench bench-deps bench-load clean \
-    image chart-deps cluster-deps cluster-up cluster-down try
+    bench-cluster image chart-deps cluster-deps cluster-up cluster-down try
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
@@ -150,7 +150,7 @@ chart: chart-deps ## The chart: what helm renders of it and refuses, and that it
 cluster: image cluster-deps ## Stories on a real Kubernetes that this starts and ends; as root.
 	$(CARGO) test --locked --test cluster
 
-image: ## The container image, an archive for ctr, podman, kind and docker: target/image/.
+image: machine ## The container image, an archive for ctr, podman, kind and docker: target/image/.
 	RUSTFLAGS='$(STATICALLY)' $(CARGO) build --locked --release --target $(STATIC)
 	tools/image remember:$(VERSION) target/$(STATIC)/release/remember $(IMAGE)
 
@@ -197,6 +197,9 @@ bench: bench-deps ## Measures everything beside etcd: 25 minutes; nothing else s
 
 bench-deps: ## Builds etcd and its benchmark from pinned Go modules, into the cache.
 	tools/go/build etcd etcd-benchmark
+
+bench-cluster: image cluster-deps ## Failover on a real Kubernetes, in phases, 100 times; as root.
+	REMEMBER_FIGURES=100 $(CARGO) test --locked --test cluster
 
 bench-load: ## Half an hour of full write load; fails if the leader changes.
 	$(CARGO) build --locked --release
