@@ -12,7 +12,7 @@ const OPERATOR: [(&str, &str); 13] = [
     ("/configmaps", "create get list patch watch"),
     ("/pods", "delete get list patch watch"),
     // It knows their names, and must not see those of others.
-    ("/secrets", "create get update"),
+    ("/secrets", "create get patch update"),
     ("/serviceaccounts", "create get list patch watch"),
     ("/services", "create delete get list patch watch"),
     ("apps/statefulsets", "create get list patch watch"),

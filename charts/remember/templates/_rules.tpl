@@ -24,7 +24,7 @@
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create, update]
+  verbs: [get, create, patch, update]
 # A StatefulSet is never deleted by the operator: Kubernetes does that with its cluster.
 - apiGroups: [apps]
   resources: [statefulsets]
