@@ -56,7 +56,10 @@ impl<'a> Hello<'a> {
 
     /// The resource; `version` only makes one template differ from another.
     pub(crate) fn manifest(&self, version: &str) -> Value {
-        let from_pod = |variable: &str, field: &str| json!({"name": variable, "valueFrom": {"fieldRef": {"fieldPath": field}}});
+        let from_pod = |variable: &str, field: &str| {
+            let source = json!({"fieldRef": {"fieldPath": field}});
+            json!({"name": variable, "valueFrom": source})
+        };
         json!({
             "apiVersion": "remember.krest.io/v1alpha1", "kind": "RememberCluster",
             "metadata": {"name": self.name, "namespace": self.namespace},

@@ -7,8 +7,8 @@ use crate::hello::{Hello, is_ready, watch_for};
 use crate::helm::{self, RELEASE, helm};
 use crate::workload::make_namespace;
 
-/// By `kubectl apply -f manifests/install.yaml`: a cluster gets its leader. Removed as its head says,
-/// the cluster goes on leading without it (R7).
+/// By `kubectl apply -f manifests/install.yaml`: a cluster gets its leader. Removed as its head
+/// says, the operator leaves a cluster that goes on leading (R7).
 pub(crate) fn install_yaml_installs(cluster: &Cluster) {
     let manifest = root().join("manifests/install.yaml");
     // Only that nobody here can fetch the image: it is on the machines already.
