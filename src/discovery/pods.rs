@@ -4,8 +4,9 @@
 //! Pods are named after their StatefulSet, `store-0`, `store-1`, ..., and node ids begin at 1, so
 //! that pod `store-0` is node 1. Of addresses, what the watch tells is only ever added: a pod that
 //! ends, and an API server that answers nothing, take none away (R10). A pod that comes back has
-//! another address, and that is told. An application is ready for as long as its pod says so; while
-//! the API server answers nothing, the last word stays.
+//! another address, and that is told. An application is ready for as long as its pod says so, and
+//! Kubernetes does not say of the pod itself that it is not, as it does once the machine is lost;
+//! while the API server answers nothing, the last word stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -73,12 +74,21 @@ struct PodStatus {
     pod_ip: Option<String>,
     #[serde(default)]
     container_statuses: Vec<ContainerStatus>,
+    #[serde(default)]
+    conditions: Vec<Condition>,
 }
 
 #[derive(Deserialize, Clone, Debug)]
 struct ContainerStatus {
     name: String,
     ready: bool,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+struct Condition {
+    #[serde(rename = "type")]
+    of: String,
+    status: String,
 }
 
 /// Watches the pods of `cluster` for ever, and tells what is new of each. Errors of the API server
@@ -215,7 +225,20 @@ fn is_app_ready(pod: &Pod) -> bool {
         let mut statuses = statuses.iter();
         statuses.any(|status| status.name == *name && status.ready)
     };
-    pod.metadata.deletion_timestamp.is_none() && app.all(is_ready)
+    pod.metadata.deletion_timestamp.is_none() && app.all(is_ready) && !is_taken_out(pod)
+}
+
+/// Whether the pod is not ready though all its containers are. Kubernetes says so where a machine
+/// has gone silent, whose last words of the containers stay, and where a readiness gate is shut. No
+/// Service leads to such a pod any more. If a container is not ready, that itself says enough: the
+/// node's own must not count as the application's.
+fn is_taken_out(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
+    let is_said = |of, status| {
+        let mut conditions = conditions.clone();
+        conditions.any(|condition| condition.of == of && condition.status == status)
+    };
+    is_said("Ready", "False") && is_said("ContainersReady", "True")
 }
 
 /// Where the node in a pod with this address is reached.
@@ -329,6 +352,29 @@ mod tests {
             "a",
             &[("app", false), ("remember", true)]
         )));
+    }
+
+    #[test]
+    fn an_application_on_a_silent_machine_is_not_ready() {
+        let conditions = |ready: &str, containers: &str| {
+            let mut pod = running("a", &[("app", true), ("remember", true)]);
+            let conditions = json!([
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "ContainersReady", "status": containers},
+            ]);
+            pod.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+            pod
+        };
+        assert!(is_ready(&conditions("True", "True")));
+        assert!(!is_ready(&conditions("False", "True")));
+        // The node beside it is not ready, which is no fault of the application.
+        assert!(is_ready(&conditions("False", "False")));
+        // And it is told.
+        let mut roster = Roster::new("store");
+        roster.take(Event::Apply(conditions("True", "True")));
+        let told = roster.take(Event::Apply(conditions("False", "True")));
+        assert!(!told[0].is_app_ready);
     }
 
     #[test]
