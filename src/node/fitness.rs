@@ -12,7 +12,8 @@
 //! Readiness is told by the API server and can be old; whether a member lives is known first hand,
 //! by links and by the leader's beats. Neither may cost the cluster its leader for long: a node
 //! that has known none for [`LEADERLESS_MAX`] stands whatever its application does. And a hand-over
-//! that leads nowhere is tried less and less often, because nothing is written while one is tried.
+//! that leads nowhere is tried less and less often, and the less often the longer each takes,
+//! because nothing is written while one is tried.
 //!
 //! [`Fitness`] decides and does nothing; [`heed_apps`] asks it and carries out what it says. Not
 //! here: what makes an application ready (`discovery`), nor whether the chosen one has all that is
@@ -40,6 +41,9 @@ const STARTED_AFTER: Duration = Duration::from_secs(5);
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// ... so many times at most.
 const DOUBLINGS_MAX: u32 = 5;
+/// It waits so many times what an attempt took, at least: while one is under way nothing is
+/// written, and that for as long as an election timeout, which may be a minute.
+const SPARING: u32 = 10;
 
 /// Whether the application of each member is ready. Of those that are missing nothing is known.
 pub type Apps = BTreeMap<NodeId, bool>;
@@ -74,14 +78,20 @@ struct Fitness {
     /// The last leader that it knew.
     led_by: Option<NodeId>,
     leaderless_since: Option<Mono>,
-    /// How it gets rid of the leadership, while it has it and should not.
-    hand_over: Option<HandOver>,
+    /// Its attempts to hand over, for as long as it leads.
+    attempts: Attempts,
 }
 
-/// Attempts to hand over, one member after the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct HandOver {
-    next_at: Mono,
+/// Attempts of one leader to hand over, one member after the other. They are remembered while
+/// nobody would be better, too: a member whose application comes and goes is tried no more often.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Attempts {
+    /// Since when somebody would be better, without a break.
+    better_since: Option<Mono>,
+    /// When the one under way began.
+    began: Option<Mono>,
+    /// No next one before this.
+    spared_until: Mono,
     last: Option<NodeId>,
     doublings: u32,
 }
@@ -93,11 +103,12 @@ impl Fitness {
             was_ready: false,
             led_by: None,
             leaderless_since: None,
-            hand_over: None,
+            attempts: Attempts::default(),
         }
     }
 
-    /// Judges what is seen at this time.
+    /// Judges what is seen at this time. Whoever is told to hand over tries that, and asks again
+    /// when the attempt has ended, and no sooner.
     fn judge(&mut self, now: Mono, sight: Sight<'_>) -> Advice {
         self.leaderless_since = match sight.leader {
             Some(leader) => {
@@ -108,17 +119,27 @@ impl Fitness {
         };
         self.was_ready |= sight.apps.get(&self.own) == Some(&true);
         let better = self.better(sight);
-        let hand_over = if sight.leader == Some(self.own) && !better.is_empty() {
-            self.next(now, &better)
+        let patience = if self.was_ready {
+            SETTLED_AFTER
         } else {
-            self.hand_over = None;
+            STARTED_AFTER
+        };
+        if sight.leader != Some(self.own) {
+            self.attempts = Attempts::default();
+        }
+        self.attempts.conclude(now);
+        let tries_at = if sight.leader == Some(self.own) && !better.is_empty() {
+            Some(self.attempts.next_at(now, patience))
+        } else {
+            self.attempts.better_since = None;
             None
         };
+        let is_time = tries_at.is_some_and(|at| now >= at);
+        let hand_over = is_time.then(|| self.attempts.next(now, &better)).flatten();
         let stands_at = self
             .leaderless_since
             .map(|since| since.after(LEADERLESS_MAX));
         let may_stand = better.is_empty() || stands_at.is_some_and(|at| now >= at);
-        let tries_at = self.hand_over.map(|attempts| attempts.next_at);
         Advice {
             may_stand,
             hand_over,
@@ -142,29 +163,32 @@ impl Fitness {
         let ready = others.filter(|id| is_ready(id) == Some(true));
         ready.filter(lives).copied().collect()
     }
+}
 
-    /// Whose turn it is to be handed the leadership, if it is time.
+impl Attempts {
+    /// Takes in that the attempt under way has ended.
+    fn conclude(&mut self, now: Mono) {
+        if let Some(began) = self.began.take() {
+            let took = now.since(began).saturating_mul(SPARING);
+            self.spared_until = now.after(took.max(NEXT_AFTER * (1 << self.doublings)));
+        }
+    }
+
+    /// When the next one is due, now that somebody would be better.
+    fn next_at(&mut self, now: Mono, patience: Duration) -> Mono {
+        let since = *self.better_since.get_or_insert(now);
+        since.after(patience).max(self.spared_until)
+    }
+
+    /// Whose turn it is to be handed the leadership.
     fn next(&mut self, now: Mono, better: &BTreeSet<NodeId>) -> Option<NodeId> {
-        let patience = if self.was_ready {
-            SETTLED_AFTER
-        } else {
-            STARTED_AFTER
-        };
-        let attempts = self.hand_over.get_or_insert_with(|| HandOver {
-            next_at: now.after(patience),
-            last: None,
-            doublings: 0,
-        });
-        if now < attempts.next_at {
-            return None;
-        }
-        let behind = better.iter().find(|id| attempts.last < Some(**id));
+        let behind = better.iter().find(|id| self.last < Some(**id));
         if behind.is_none() {
-            attempts.doublings = (attempts.doublings + 1).min(DOUBLINGS_MAX);
+            self.doublings = (self.doublings + 1).min(DOUBLINGS_MAX);
         }
-        attempts.last = behind.or_else(|| better.first()).copied();
-        attempts.next_at = now.after(NEXT_AFTER * (1 << attempts.doublings));
-        attempts.last
+        self.last = behind.or_else(|| better.first()).copied();
+        self.began = Some(now);
+        self.last
     }
 }
 

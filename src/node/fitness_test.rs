@@ -13,6 +13,8 @@ struct World {
     leader: Option<NodeId>,
     living: Vec<NodeId>,
     now: Mono,
+    /// How long an attempt to hand over takes, in vain.
+    attempt_takes: Duration,
 }
 
 impl World {
@@ -27,6 +29,7 @@ impl World {
             leader: Some(FIT),
             living: vec![NodeId(1), NodeId(2), NodeId(3)],
             now: Mono::default(),
+            attempt_takes: Duration::ZERO,
         }
     }
 
@@ -55,13 +58,17 @@ impl World {
         self.look().may_stand
     }
 
-    /// What it does when it looks again at the time that it named: when, and to whom it hands over.
+    /// What it does when it looks again at the time that it named: when, and to whom it hands over,
+    /// which is in vain.
     fn next_attempt(&mut self) -> (u64, NodeId) {
         loop {
-            if let Some(to) = self.look().hand_over {
-                return (self.now.since(Mono::default()).as_secs(), to);
+            let advice = self.look();
+            if let Some(to) = advice.hand_over {
+                let began = self.now.since(Mono::default()).as_secs();
+                self.wait(self.attempt_takes);
+                return (began, to);
             }
-            let until = self.look().until.unwrap();
+            let until = advice.until.unwrap();
             assert!(until > self.now, "it looks again for nothing");
             self.now = until;
         }
@@ -197,4 +204,45 @@ fn members_are_tried_in_turn_and_less_often_when_none_takes_over() {
     let (after, _) = world.next_attempt();
     let most = NEXT_AFTER * (1 << DOUBLINGS_MAX);
     assert_eq!(after - before, most.as_secs(), "but never for good");
+}
+
+#[test]
+fn what_an_attempt_costs_is_spent_seldom() {
+    let apps = [(FIT, true), (ME, false), (ALSO_FIT, true)];
+    let mut world = World::new(&apps).led_by(ME);
+    // An election timeout of the longest that there are.
+    world.attempt_takes = Duration::from_mins(1);
+    let attempts: Vec<_> = (0..3).map(|_| world.next_attempt()).collect();
+    assert_eq!(attempts, [(1, FIT), (661, ALSO_FIT), (1321, FIT)]);
+    // One that is short is followed as soon as one may be.
+    world.attempt_takes = MOMENT;
+    assert_eq!(world.next_attempt(), (1981, ALSO_FIT));
+    assert_eq!(world.next_attempt(), (1983, FIT));
+}
+
+#[test]
+fn a_member_whose_application_comes_and_goes_is_tried_no_more_often() {
+    let mut world = World::new(&[(ME, false), (ALSO_FIT, true)]).led_by(ME);
+    for _ in 0..10 {
+        world.next_attempt();
+    }
+    let most = NEXT_AFTER * (1 << DOUBLINGS_MAX);
+    for _ in 0..3 {
+        let (before, _) = world.next_attempt();
+        world.apps.insert(ALSO_FIT, false);
+        let advice = world.look();
+        assert_eq!((advice.hand_over, advice.until), (None, None));
+        world.wait(Duration::from_secs(2));
+        world.apps.insert(ALSO_FIT, true);
+        let (after, _) = world.next_attempt();
+        assert_eq!(after - before, most.as_secs());
+    }
+    // Another time as the leader begins anew.
+    world.leader = Some(FIT);
+    world.look();
+    world.leader = Some(ME);
+    world.look();
+    let (before, _) = world.next_attempt();
+    let (after, _) = world.next_attempt();
+    assert_eq!(after - before, 1);
 }
