@@ -1,5 +1,7 @@
 //! Everything that can happen to a node, as one closed set.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{Hello, IoSeq, Message, NodeId, Position, Ticket};
@@ -34,6 +36,9 @@ pub enum Input {
         ticket: Ticket,
         /// The next leader; `None` takes the best follower.
         to: Option<NodeId>,
+        /// When to give up, if sooner than after an election timeout. Whoever has little time left
+        /// (R9) tries the next follower in the rest of it.
+        within: Option<Duration>,
     },
     /// This node votes and replicates but does not stand from now on (R9, R12), or may again.
     MayStand(bool),

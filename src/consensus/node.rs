@@ -167,7 +167,7 @@ impl Node {
             Input::Message { from, message } => self.hear(from, message),
             Input::Propose { ticket, command } => self.propose(ticket, command),
             Input::Read { ticket } => self.read(ticket),
-            Input::Transfer { ticket, to } => self.transfer(ticket, to),
+            Input::Transfer { ticket, to, within } => self.transfer(ticket, to, within),
             Input::MayStand(may) => self.may_stand = may,
             Input::Durable(seq) => {
                 for (to, message) in self.durability.completed(seq) {

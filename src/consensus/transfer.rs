@@ -1,11 +1,13 @@
 //! Handing leadership to a chosen follower (Raft 3.10).
 //!
 //! The leader takes no new commands, waits until the follower has everything on disk, and tells it
-//! to stand at once. If that does not succeed within one election timeout, the leader goes on as
-//! if nothing had happened (scenarios 50, 51). A leader whose disk stalls does the same on its own
-//! (scenario 52).
+//! to stand at once. If that does not succeed within one election timeout, or sooner if so asked,
+//! the leader goes on as if nothing had happened (scenarios 50, 51). To give up soon is safe: a
+//! follower that stands nonetheless is a candidate like any other. A leader whose disk stalls hands
+//! over on its own (scenario 52).
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use super::progress::Progress;
 use super::role::{Leader, RoleState};
@@ -30,13 +32,20 @@ impl Transfer {
 }
 
 impl Node {
-    pub(super) fn transfer(&mut self, ticket: Ticket, to: Option<NodeId>) {
+    pub(super) fn transfer(
+        &mut self,
+        ticket: Ticket,
+        to: Option<NodeId>,
+        within: Option<Duration>,
+    ) {
+        let timeout = self.config.election_timeout;
+        let within = within.map_or(timeout, |within| within.min(timeout));
         let target = match &self.role {
             RoleState::Leader(leader) if leader.transfer.is_none() => self.target(leader, to),
             _ => None,
         };
         match target {
-            Some(to) => self.hand_over(Some(ticket), to),
+            Some(to) => self.hand_over(Some(ticket), to, within),
             None => self.outbox.push(Output::TransferEnded {
                 ticket,
                 moved: false,
@@ -62,8 +71,8 @@ impl Node {
         chosen.map(|(id, _)| *id)
     }
 
-    fn hand_over(&mut self, ticket: Option<Ticket>, to: NodeId) {
-        let (now, give_up_at) = (self.now, self.now.after(self.config.election_timeout));
+    fn hand_over(&mut self, ticket: Option<Ticket>, to: NodeId, within: Duration) {
+        let (now, give_up_at) = (self.now, self.now.after(within));
         let RoleState::Leader(leader) = &mut self.role else {
             return;
         };
@@ -123,7 +132,7 @@ impl Node {
         if leader.transfer.is_none()
             && let Some(to) = self.target(leader, None)
         {
-            self.hand_over(None, to);
+            self.hand_over(None, to, self.config.election_timeout);
         }
     }
 

@@ -259,9 +259,10 @@ impl Driver {
             Request::Read(reply) => Input::Read {
                 ticket: self.waiting.read(reply),
             },
-            Request::Transfer(to, reply) => Input::Transfer {
+            Request::Transfer { to, within, reply } => Input::Transfer {
                 ticket: self.waiting.transfer(reply),
                 to,
+                within,
             },
             Request::Leave => self.abstention.leave(),
             Request::Fit(is_fit) => self.abstention.fit(is_fit),

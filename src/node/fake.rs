@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use super::addresses::Addresses;
 use super::handle::{Attempt, Handle, Phase, Request, Shared};
@@ -28,6 +29,8 @@ pub(crate) enum Mood {
     Leaderless,
     /// Writes, but loses the answer.
     Forgetful,
+    /// Takes a minute to hand over in vain, or as long as it may; then it does as asked.
+    SlowAtFirst,
     /// Never answers.
     Silent,
 }
@@ -143,7 +146,7 @@ async fn run(mut requests: mpsc::Receiver<Request>, shared: Rc<Shared>, mood: Rc
     let mut unanswered = Vec::new();
     while let Some(request) = requests.recv().await {
         match (request, mood.get()) {
-            (Request::Propose(command, reply), Mood::Willing) => {
+            (Request::Propose(command, reply), Mood::Willing | Mood::SlowAtFirst) => {
                 let outcome = apply(&shared, &Payload::Command(command));
                 reply.send(Ok(outcome)).ok();
             }
@@ -157,10 +160,15 @@ async fn run(mut requests: mpsc::Receiver<Request>, shared: Rc<Shared>, mood: Rc
             (Request::Read(reply), Mood::Leaderless) => {
                 reply.send(Err(Attempt::Refused(Refusal::NotLeader))).ok();
             }
-            (Request::Read(reply), Mood::Willing | Mood::Forgetful) => {
+            (Request::Read(reply), Mood::Willing | Mood::SlowAtFirst | Mood::Forgetful) => {
                 reply.send(Ok(())).ok();
             }
-            (Request::Transfer(to, reply), mood) => {
+            (Request::Transfer { within, reply, .. }, Mood::SlowAtFirst) => {
+                sleep(within.unwrap_or(Duration::from_mins(1))).await;
+                mood.set(Mood::Willing);
+                reply.send(false).ok();
+            }
+            (Request::Transfer { to, reply, .. }, mood) => {
                 let done = mood == Mood::Willing;
                 if done {
                     let to = to.unwrap_or(NodeId(2));

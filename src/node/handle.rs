@@ -24,6 +24,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// How long a leader that must go waits before it tries again to hand over.
 const HAND_OVER_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
+/// Among how many followers it divides its time, so that one that is frozen does not take it all.
+const HAND_OVER_CHOICES: u32 = 3;
+
 /// Clones are cheap and name the same node.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -64,7 +67,11 @@ pub enum Phase {
 pub(super) enum Request {
     Propose(Bytes, oneshot::Sender<Answer<Outcome>>),
     Read(oneshot::Sender<Answer<()>>),
-    Transfer(Option<NodeId>, oneshot::Sender<bool>),
+    Transfer {
+        to: Option<NodeId>,
+        within: Option<Duration>,
+        reply: oneshot::Sender<bool>,
+    },
     /// The node is about to end (R9).
     Leave,
     /// Whether the application beside it is fit for a leader (R12).
@@ -235,23 +242,35 @@ impl Handle {
     /// Hands leadership over, to `to` or to the best follower. `false` if this node does not lead,
     /// or still does after an election timeout. One hand-over that is under way ends first.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<bool, Failure> {
+        self.transfer_within(to, None).await
+    }
+
+    /// As [`transfer`](Self::transfer), but given up after `within` if that is sooner.
+    async fn transfer_within(
+        &self,
+        to: Option<NodeId>,
+        within: Option<Duration>,
+    ) -> Result<bool, Failure> {
         let mut statuses = self.statuses();
         tokio::select! {
             _ = statuses.wait_for(|status| !status.handing_over) => {}
             () = self.ended() => return Err(Failure::Stopping),
         }
         let (reply, answer) = oneshot::channel();
-        let sent = self.requests.send(Request::Transfer(to, reply)).await;
+        let request = Request::Transfer { to, within, reply };
+        let sent = self.requests.send(request).await;
         sent.map_err(|_| Failure::Stopping)?;
         answer.await.map_err(|_| Failure::Stopping)
     }
 
     /// Hands leadership over to whoever takes it, one follower after the other, until `within` is
-    /// over or no other member lives. Whether the node leads no more.
+    /// over or no other member lives. No follower gets more than its part of that time, however
+    /// long an election timeout is. Whether the node leads no more.
     pub async fn hand_over(&self, within: Duration) -> Result<bool, Failure> {
         let leads = || self.status().role == Role::Leader;
+        let each = Some(within / HAND_OVER_CHOICES);
         let trying = async {
-            while leads() && !self.transfer(None).await? && leads() {
+            while leads() && !self.transfer_within(None, each).await? && leads() {
                 if self.status().alive.len() < 2 {
                     break;
                 }
@@ -294,5 +313,26 @@ fn reason(refusal: Refusal) -> &'static str {
         Refusal::HandingOver => "the leader is handing over",
         Refusal::Busy => "the leader is overloaded",
         Refusal::Storage => "the leader's disk is stalled or full",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{FakeDriver, Mood};
+    use super::*;
+
+    #[test]
+    fn a_leader_that_must_go_has_time_for_a_second_follower() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let (driver, handle) = FakeDriver::start(Store::default(), Duration::from_secs(1));
+            driver.feel(Mood::SlowAtFirst);
+            let moved = handle.hand_over(Duration::from_millis(1500)).await;
+            assert_eq!(moved, Ok(true));
+        });
     }
 }

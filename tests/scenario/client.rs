@@ -39,9 +39,9 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             world.turn(id, inputs)?;
         }
         "transfer" => {
-            let (id, to) = (words.next()?, words.value("to")?);
+            let (id, to, within) = (words.next()?, words.value("to")?, words.value("within")?);
             let ticket = world.ticket();
-            world.turn(id, vec![Input::Transfer { ticket, to }])?;
+            world.turn(id, vec![Input::Transfer { ticket, to, within }])?;
         }
         "may-stand" => {
             let (nodes, may) = (ids(words)?, words.next()?);

@@ -462,7 +462,8 @@ impl World {
         };
         let ticket = member.requests.ticket();
         member.requests.transfers.insert(ticket);
-        self.input(id, Input::Transfer { ticket, to });
+        let within = None;
+        self.input(id, Input::Transfer { ticket, to, within });
     }
 
     fn retire(&mut self, id: NodeId) {

@@ -258,6 +258,7 @@ fn settle(world: &mut World, wanted: NodeId) -> NodeId {
                     Input::Transfer {
                         ticket,
                         to: Some(wanted),
+                        within: None,
                     },
                 );
             }
