@@ -32,6 +32,7 @@ mod home;
 mod kv;
 mod kv_entry;
 mod kv_watch;
+mod listen;
 mod local;
 mod log;
 mod node;

@@ -16,6 +16,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::{self, Exit, Failed};
+use super::listen::bind;
 use super::log::{Format, Log};
 use super::pods::{Place, PodFlags};
 use super::terminal::Terminal;
@@ -390,7 +391,7 @@ fn loopback(port: u16) -> Address {
 }
 
 async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind((at.host.as_str(), at.port)).await;
+    let listener = bind(at).await;
     let listener = listener.with_context(|| format!("cannot listen for {whom} at {at}"))?;
     let bound: SocketAddr = listener.local_addr()?;
     if !plain && !bound.ip().to_canonical().is_loopback() {

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Args as _};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{self, Exit};
+use super::listen::bind;
 use super::log::{Format, Log};
 use super::node::log_filter;
 use super::terminal::Terminal;
@@ -17,11 +17,11 @@ use crate::operator::build::Defaults;
 use crate::operator::{Settings, run};
 use crate::wire::Address;
 
-/// The client of the API server logs each call that fails as an error of its own, which is told here
-/// anyway where it matters; --log can ask for it.
+/// The client of the API server logs each call that fails as an error of its own, which is told
+/// here anyway where it matters; --log can ask for it.
 const QUIET: &str = "kube_client=off";
 
-/// Looks after the RememberClusters of a Kubernetes: makes their pods, and leads traffic to leaders.
+/// Looks after the RememberClusters of a Kubernetes: makes their pods, leads traffic to leaders.
 ///
 /// Any number of operators may run at once. It finds the API server as kubectl does, or as a pod.
 /// Every flag can be given as the variable that stands beside it. SIGTERM and SIGINT end it; no
@@ -57,7 +57,8 @@ pub(super) struct Operator {
     )]
     #[arg(value_delimiter = ',')]
     namespaces: Vec<String>,
-    /// Where to answer questions of health, and metrics
+    /// Where to answer questions of health, and metrics; where a machine has no IPv6, [::] means
+    /// 0.0.0.0
     #[arg(
         long,
         env = "REMEMBER_LISTEN_ADMIN",
@@ -124,7 +125,7 @@ impl Operator {
 
     async fn serve(&self) -> anyhow::Result<()> {
         let at = &self.listen_admin;
-        let listener = TcpListener::bind((at.host.as_str(), at.port)).await;
+        let listener = bind(at).await;
         let listener = listener.with_context(|| format!("cannot listen for health at {at}"))?;
         let bound: SocketAddr = listener.local_addr()?;
         tracing::info!(at = %bound, "listening for health and metrics");

@@ -15,7 +15,6 @@ mod sidecar;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -33,6 +32,7 @@ use super::client::block_on;
 use super::endpoint::Endpoint;
 use super::environment;
 use super::exit::{Exit, say};
+use super::listen::bind;
 use super::stops::stops;
 use crate::discovery::parse_address;
 use crate::wire::Address;
@@ -97,7 +97,10 @@ impl Hello {
         block_on(async {
             // Before anything is served: the first process of a container hears no other signal.
             let mut stops = stops()?;
-            let listener = listen(&self.listen).await?;
+            let listener = bind(&self.listen).await;
+            let at = &self.listen;
+            let listener = listener
+                .with_context(|| format!("cannot listen at {at}; choose another --listen"))?;
             say(&format!("hello listens at {}", listener.local_addr()?));
             let pod = self.pod.or_else(|| std::env::var("HOSTNAME").ok());
             let application = Application::new(pod, self.node);
@@ -108,22 +111,6 @@ impl Hello {
             }
         })
     }
-}
-
-async fn listen(at: &Address) -> anyhow::Result<TcpListener> {
-    let bound = match TcpListener::bind((at.host.as_str(), at.port)).await {
-        Err(error) if at.host == "::" && has_no_ipv6(&error) => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, at.port)).await
-        }
-        bound => bound,
-    };
-    bound.with_context(|| format!("cannot listen at {at}; choose another --listen"))
-}
-
-/// Whether the kernel knows no such addresses, or has none.
-fn has_no_ipv6(error: &io::Error) -> bool {
-    let unknown = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(unknown)
 }
 
 async fn serve(listener: TcpListener, application: Application) -> Infallible {
