@@ -73,6 +73,10 @@ use super::{RememberClusterStatus, Template};
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message(
         "metadata.name must begin with a small letter, end with a small letter or a digit, and \
          have only those and '-' in between, because Services are named after it"
+    ),
+    validation = Rule::new("self.metadata.name != 'default'").message(
+        "metadata.name must not be 'default', as the ServiceAccount of all pods of the namespace \
+         is called, whose place the cluster's own would take; choose another name"
     )
 )]
 pub struct RememberClusterSpec {

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use super::names::{ADMIN_PORT, GROUP, PEER_PORT, SIDECAR, VOLUME_PREFIX};
 
-/// The most containers, volumes and ports that are checked.
+/// The most containers, volumes, mounts and ports that are checked.
 const CONTAINERS_MAX: u32 = 32;
 const VOLUMES_MAX: u32 = 64;
+const MOUNTS_MAX: u32 = 64;
 const PORTS_MAX: u32 = 64;
 /// The most labels, and the most annotations.
 const LABELS_MAX: u32 = 64;
@@ -89,12 +90,25 @@ fn texts(description: &str) -> Value {
 
 /// The parts of a pod that rules speak of.
 fn pod_schema() -> Value {
+    let named = |most: u32| {
+        json!({
+            "type": "array",
+            "maxItems": most,
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "x-kubernetes-preserve-unknown-fields": true,
+                "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 63}},
+            },
+        })
+    };
     let container = json!({
         "type": "object",
         "required": ["name"],
         "x-kubernetes-preserve-unknown-fields": true,
         "properties": {
             "name": {"type": "string", "minLength": 1, "maxLength": 63},
+            "volumeMounts": named(MOUNTS_MAX),
             "ports": {
                 "type": "array",
                 "maxItems": PORTS_MAX,
@@ -126,17 +140,10 @@ fn pod_schema() -> Value {
         "properties": {
             "containers": containers(1),
             "initContainers": containers(0),
-            "volumes": {
-                "type": "array",
-                "maxItems": VOLUMES_MAX,
-                "items": {
-                    "type": "object",
-                    "required": ["name"],
-                    "x-kubernetes-preserve-unknown-fields": true,
-                    "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 63}},
-                },
-            },
+            "volumes": named(VOLUMES_MAX),
             "hostNetwork": {"type": "boolean"},
+            "hostPID": {"type": "boolean"},
+            "shareProcessNamespace": {"type": "boolean"},
             "restartPolicy": {"type": "string", "maxLength": 16},
             "terminationGracePeriodSeconds": {"type": "integer", "format": "int64"},
         },
@@ -145,64 +152,95 @@ fn pod_schema() -> Value {
 
 /// What is refused, each with a sentence that says how to mend it.
 fn rules() -> Value {
+    Value::Array([rules_of_metadata(), rules_of_containers(), rules_of_pod()].concat())
+}
+
+fn rule(rule: impl Into<String>, message: impl Into<String>) -> Value {
+    json!({"rule": rule.into(), "message": message.into()})
+}
+
+fn rules_of_metadata() -> Vec<Value> {
     let of_ours = |place: &str| {
-        format!(
+        let demand = format!(
             "!has(self.metadata) || !has(self.metadata.{place}) \
              || self.metadata.{place}.all(key, !key.startsWith('{GROUP}/'))"
-        )
+        );
+        let message = format!(
+            "spec.template.metadata.{place} must have nothing that begins with '{GROUP}/': those \
+             say who leads, and only the operator may set them; remove them"
+        );
+        rule(demand, message)
     };
-    let containers = |kind: &str, demand: &str| {
-        format!("!has(self.spec.{kind}) || self.spec.{kind}.all(one, {demand})")
+    ["labels", "annotations"].map(of_ours).to_vec()
+}
+
+/// What must hold for each container, and each volume.
+fn rules_of_containers() -> Vec<Value> {
+    let of_each = |kind: &str, demand: &str, message: &str| {
+        let demand = format!("!has(self.spec.{kind}) || self.spec.{kind}.all(one, {demand})");
+        rule(demand, message)
     };
     let free = format!("port.containerPort < {PEER_PORT} || port.containerPort > {ADMIN_PORT}");
     let ports = format!("!has(one.ports) || one.ports.all(port, {free})");
-    let name = format!("one.name != '{SIDECAR}'");
     let takes_port = format!(
         "no container of spec.template may have a port from {PEER_PORT} to {ADMIN_PORT}, on which \
          the sidecar of each pod listens; use other ports"
     );
+    let name = format!("one.name != '{SIDECAR}'");
     let takes_name = format!(
         "no container of spec.template may be called '{SIDECAR}', which the sidecar is; choose \
          another name"
     );
-    let takes_label = |place: &str| {
-        format!(
-            "spec.template.metadata.{place} must have nothing that begins with '{GROUP}/': those \
-             say who leads, and only the operator may set them; remove them"
-        )
-    };
+    let mounts = format!(
+        "!has(one.volumeMounts) \
+         || one.volumeMounts.all(mount, !mount.name.startsWith('{VOLUME_PREFIX}'))"
+    );
+    let takes_mount = format!(
+        "no container of spec.template may mount a volume whose name begins with \
+         '{VOLUME_PREFIX}': keys and votes are in those, for the sidecar alone; mount another"
+    );
     let volumes = format!("!one.name.startsWith('{VOLUME_PREFIX}')");
     let takes_volume = format!(
         "no volume of spec.template may have a name that begins with '{VOLUME_PREFIX}', as the \
          sidecar's have; choose another name"
     );
+    vec![
+        of_each("containers", &ports, &takes_port),
+        of_each("initContainers", &ports, &takes_port),
+        of_each("containers", &name, &takes_name),
+        of_each("initContainers", &name, &takes_name),
+        of_each("containers", &mounts, &takes_mount),
+        of_each("initContainers", &mounts, &takes_mount),
+        of_each("volumes", &volumes, &takes_volume),
+    ]
+}
+
+/// What must hold for the pod as a whole.
+fn rules_of_pod() -> Vec<Value> {
+    let not_true = |field: &str, why: &str| {
+        let demand = format!("!has(self.spec.{field}) || !self.spec.{field}");
+        let message = format!("spec.template.spec.{field} must not be true: {why}; remove it");
+        rule(demand, message)
+    };
+    let takes_ports = "two pods on one machine would take each other's ports";
+    let reads_keys = "your application could read the sidecar's keys and votes by /proc";
     let grace = "self.spec.terminationGracePeriodSeconds";
-    json!([
-        {"rule": of_ours("labels"), "message": takes_label("labels")},
-        {"rule": of_ours("annotations"), "message": takes_label("annotations")},
-        {
-            "rule": "!has(self.spec.hostNetwork) || !self.spec.hostNetwork",
-            "message": "spec.template.spec.hostNetwork must not be true: two pods on one machine \
-                would take each other's ports; remove it",
-        },
-        {"rule": containers("containers", &ports), "message": takes_port},
-        {"rule": containers("initContainers", &ports), "message": takes_port},
-        {"rule": containers("containers", &name), "message": takes_name},
-        {"rule": containers("initContainers", &name), "message": takes_name},
-        {"rule": containers("volumes", &volumes), "message": takes_volume},
-        {
-            "rule": "!has(self.spec.restartPolicy) || self.spec.restartPolicy == 'Always'",
-            "message": "spec.template.spec.restartPolicy must be Always, as in every StatefulSet; \
-                remove it",
-        },
-        {
-            "rule": format!("!has({grace}) || {grace} >= {GRACE_SECONDS_MIN}"),
-            "message": format!(
+    vec![
+        not_true("hostNetwork", takes_ports),
+        not_true("hostPID", reads_keys),
+        not_true("shareProcessNamespace", reads_keys),
+        rule(
+            "!has(self.spec.restartPolicy) || self.spec.restartPolicy == 'Always'",
+            "spec.template.spec.restartPolicy must be Always, as in every StatefulSet; remove it",
+        ),
+        rule(
+            format!("!has({grace}) || {grace} >= {GRACE_SECONDS_MIN}"),
+            format!(
                 "spec.template.spec.terminationGracePeriodSeconds must be at least \
                  {GRACE_SECONDS_MIN}: a leader hands over before its pod ends; raise or remove it"
             ),
-        },
-    ])
+        ),
+    ]
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //! but not those in specs that are older than its rules, nor what no rule of its can see. What
 //! remains after this is for the API server itself to say, when it is asked to try the objects.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, Volume};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::certificates::cluster_name;
 use crate::crd::{
     ADMIN_PORT, GROUP, NAME_LENGTH_MAX, PEER_PORT, RememberCluster, SIDECAR, ServicePort,
-    VOLUME_PREFIX,
+    VOLUME_PREFIX, authority_secret, tls_secret,
 };
 
 /// The fewest and the most members of a cluster.
@@ -49,7 +49,12 @@ pub fn validate(cluster: &RememberCluster) -> Result<(), Refusal> {
         reason: "TemplateInvalid",
         sentence: format!("{error}; correct it"),
     })?;
-    template(&pod)
+    template(&pod)?;
+    let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    keys(
+        pod.spec.as_ref(),
+        &[authority_secret(name), tls_secret(name)],
+    )
 }
 
 fn demand(
@@ -80,6 +85,12 @@ fn name(cluster: &RememberCluster) -> Result<(), Refusal> {
             )
         },
     )?;
+    demand(name != "default", "NameInvalid", || {
+        "metadata.name is \"default\", as the ServiceAccount of all pods of the namespace is \
+         called, and the cluster's own would take its place; make the cluster anew under \
+         another name"
+            .to_owned()
+    })?;
     // With a namespace as Kubernetes has them this cannot fail.
     cluster_name(cluster).map(drop).map_err(|error| Refusal {
         reason: "NameInvalid",
@@ -218,6 +229,16 @@ fn pod(spec: &PodSpec) -> Result<(), Refusal> {
         spec.host_network != Some(true),
         "hostNetwork is true: two pods on one machine would take each other's ports; remove it",
     )?;
+    for (is_shared, field) in [
+        (spec.share_process_namespace, "shareProcessNamespace"),
+        (spec.host_pid, "hostPID"),
+    ] {
+        let sentence = format!(
+            "{field} is true: your application could read the sidecar's keys and votes by /proc; \
+             remove it"
+        );
+        refuse(is_shared != Some(true), &sentence)?;
+    }
     let restarts = spec.restart_policy.as_deref();
     refuse(
         restarts.is_none_or(|policy| policy == "Always"),
@@ -259,6 +280,59 @@ fn container(container: &Container) -> Result<(), Refusal> {
          the sidecar alone; mount another"
     );
     refuse(taken.is_none(), &sentence)
+}
+
+/// That the user's containers get none of these Secrets, in which the cluster's own keys are: who
+/// has those is a node to all others. No rule of the API server could tell, as none sees the name
+/// of the cluster from within the template.
+fn keys(spec: Option<&PodSpec>, secrets: &[String; 2]) -> Result<(), Refusal> {
+    let refuse = |place: &str, secret: Option<&str>| {
+        let ours = secret.filter(|secret| secrets.iter().any(|ours| ours == secret));
+        let secret = ours.unwrap_or_default();
+        demand(ours.is_none(), "TemplateInvalid", || {
+            format!(
+                "spec.template, {place} takes the Secret {secret}: the cluster's own keys are in \
+                 it, for the sidecar and the operator alone; remove it, or use a Secret of yours"
+            )
+        })
+    };
+    let Some(spec) = spec else { return Ok(()) };
+    for volume in spec.volumes.iter().flatten() {
+        let place = format!("volume \"{}\"", volume.name);
+        for secret in secrets_of(volume) {
+            refuse(&place, Some(secret))?;
+        }
+    }
+    let inits = spec.init_containers.iter().flatten();
+    for container in spec.containers.iter().chain(inits) {
+        for from in container.env_from.iter().flatten() {
+            let place = format!("envFrom of container \"{}\"", container.name);
+            refuse(
+                &place,
+                from.secret_ref.as_ref().map(|secret| secret.name.as_str()),
+            )?;
+        }
+        for variable in container.env.iter().flatten() {
+            let place = format!("env of container \"{}\"", container.name);
+            let source = variable.value_from.as_ref();
+            let key = source.and_then(|source| source.secret_key_ref.as_ref());
+            refuse(&place, key.map(|key| key.name.as_str()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The Secrets whose content is in a volume.
+fn secrets_of(volume: &Volume) -> impl Iterator<Item = &str> {
+    let whole = volume.secret.iter();
+    let whole = whole.filter_map(|secret| secret.secret_name.as_deref());
+    let projected = volume
+        .projected
+        .iter()
+        .flat_map(|all| &all.sources)
+        .flatten();
+    let parts = projected.filter_map(|source| Some(source.secret.as_ref()?.name.as_str()));
+    whole.chain(parts)
 }
 
 #[cfg(test)]

@@ -37,6 +37,26 @@ fn judge(cluster: Value) -> Result<(), Refusal> {
     validate(&serde_json::from_value(cluster).unwrap())
 }
 
+/// The list of containers with the application alone, which has this as well.
+fn app(more: Value) -> Value {
+    let mut app = json!({"name": "app", "image": "app:1"});
+    let Value::Object(more) = more else {
+        panic!("{more} is no object")
+    };
+    app.as_object_mut().unwrap().extend(more);
+    json!([app])
+}
+
+/// Each value of a field is refused for this reason and in such words.
+fn demand_refusals(wrong: &[(&str, Value, &str, &str)]) {
+    for (field, value, reason, words) in wrong {
+        let shown = format!("{field}: {value}");
+        let refusal = judge(with(field, value.clone())).expect_err(&shown);
+        assert_eq!(refusal.reason, *reason, "{shown}: {refusal}");
+        assert!(refusal.sentence.contains(words), "{shown}: {refusal}");
+    }
+}
+
 #[test]
 fn good_specs_pass() {
     assert_eq!(judge(good()), Ok(()));
@@ -57,6 +77,12 @@ fn good_specs_pass() {
             json!({"remember.krest.iox/a": "b", "a": "b"}),
         ),
         ("/spec/template/spec/unknown", json!({"a": 1})),
+        ("/spec/template/spec/hostPID", json!(false)),
+        ("/spec/template/spec/shareProcessNamespace", json!(false)),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "secret": {"secretName": "green-tls"}}]),
+        ),
         (
             "/spec/template/spec/terminationGracePeriodSeconds",
             json!(5),
@@ -70,17 +96,13 @@ fn good_specs_pass() {
 #[rustfmt::skip]
 fn bad_specs_are_refused_with_a_reason_and_a_sentence() {
     let port = |name: &str, port: i32| json!({"name": name, "port": port});
-    let app = |more: Value| {
-        let mut app = json!({"name": "app", "image": "app:1"});
-        app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        json!([app])
-    };
     let wrong = [
         ("/metadata/name", json!("a".repeat(NAME_LENGTH_MAX + 1)), "NameInvalid", "at most 52"),
         ("/metadata/name", json!("1st"), "NameInvalid", "begins with a small letter"),
         ("/metadata/name", json!("a.b"), "NameInvalid", "\"a.b\""),
         ("/metadata/name", json!("a-"), "NameInvalid", "ends with"),
         ("/metadata/name", json!(""), "NameInvalid", "cannot begin"),
+        ("/metadata/name", json!("default"), "NameInvalid", "ServiceAccount"),
         ("/metadata/namespace", json!("a_b"), "NameInvalid", "no certificate can name"),
         ("/spec/replicas", json!(0), "ReplicasInvalid", "from 1 to 9"),
         ("/spec/replicas", json!(10), "ReplicasInvalid", "from 1 to 9"),
@@ -122,10 +144,26 @@ fn bad_specs_are_refused_with_a_reason_and_a_sentence() {
             app(json!({"volumeMounts": [{"name": "remember-tls", "mountPath": "/keys"}]})),
             "TemplateInvalid", "for the sidecar alone"),
     ];
-    for (field, value, reason, words) in wrong {
-        let shown = format!("{field}: {value}");
-        let refusal = judge(with(field, value)).expect_err(&shown);
-        assert_eq!(refusal.reason, reason, "{shown}: {refusal}");
-        assert!(refusal.sentence.contains(words), "{shown}: {refusal}");
-    }
+    demand_refusals(&wrong);
+}
+
+#[test]
+#[rustfmt::skip]
+fn the_clusters_own_keys_are_kept_from_the_application() {
+    demand_refusals(&[
+        ("/spec/template/spec/shareProcessNamespace", json!(true),
+            "TemplateInvalid", "shareProcessNamespace is true"),
+        ("/spec/template/spec/hostPID", json!(true), "TemplateInvalid", "hostPID is true"),
+        ("/spec/template/spec/volumes", json!([{"name": "a", "secret": {"secretName": "blue-ca"}}]),
+            "TemplateInvalid", "volume \"a\" takes the Secret blue-ca"),
+        ("/spec/template/spec/volumes",
+            json!([{"name": "a", "projected": {"sources": [{"secret": {"name": "blue-tls"}}]}}]),
+            "TemplateInvalid", "volume \"a\" takes the Secret blue-tls"),
+        ("/spec/template/spec/containers",
+            app(json!({"envFrom": [{"secretRef": {"name": "blue-tls"}}]})),
+            "TemplateInvalid", "envFrom of container \"app\" takes the Secret blue-tls"),
+        ("/spec/template/spec/initContainers", json!([{"name": "i", "env": [{"name": "KEY",
+            "valueFrom": {"secretKeyRef": {"name": "blue-ca", "key": "ca.key"}}}]}]),
+            "TemplateInvalid", "env of container \"i\" takes the Secret blue-ca"),
+    ]);
 }
