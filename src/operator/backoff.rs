@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kube::runtime::utils::Backoff as Pace;
 
-/// How long a watch of the API server waits before it asks again, at first and at most. The label of
-/// a leader that was elected meanwhile waits for this as well.
+/// How long a watch of the API server waits before it asks again, at first and at most. The label
+/// of a leader that was elected meanwhile waits for this as well.
 const WATCH: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
 /// Waits that double from a first one up to a longest.

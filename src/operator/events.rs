@@ -48,7 +48,7 @@ pub(super) fn news(before: &RememberClusterStatus, after: &RememberClusterStatus
     news
 }
 
-/// Conditions of which people want to hear when they turn bad: what is bad, and what is that called.
+/// Conditions of which people want to hear when they turn bad: what is bad, and how it is called.
 fn of_condition(
     kind: ConditionKind,
     before: &RememberClusterStatus,

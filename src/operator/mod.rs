@@ -5,7 +5,8 @@
 //!     reconcile.rs    a visit: observe -> validate -> build -> apply -> report
 //!       validate.rs, build/   objects from a spec; no client, no clock
 //!       certificates.rs       who gets which; secrets.rs carries it out
-//!       apply.rs              writes what is not yet so; ownership.rs, stamp.rs: and is ours to write
+//!       apply.rs              writes what is not yet so
+//!       ownership.rs, stamp.rs   and is ours to write, and nobody else's
 //!       roll.rs               which pod is next; roller.rs, hand_over.rs carry it out
 //!       status.rs, events.rs  what users are told
 //!     route/          a task a cluster: whom to believe, whom to label

@@ -91,7 +91,8 @@ pub(super) async fn roll(
             let (Some(leader), Some(dial)) = (seen.values().find(leads), context.dial(key)) else {
                 return Ok(Next::Wait("the leader's pod is not there".to_owned()));
             };
-            info!(cluster = %key, from = %leader.name, %to, "handing over before a pod is replaced");
+            let from = &leader.name;
+            info!(cluster = %key, %from, %to, "handing over before a pod is replaced");
             hand_over::ask(leader, *to, &dial).await?;
         }
         Next::Done | Next::Wait(_) => {}

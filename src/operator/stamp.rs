@@ -1,10 +1,10 @@
 //! Which operator makes the objects of a cluster, where operators differ.
 //!
 //! While operators are replaced by those of another version, or of another image for sidecars, two
-//! kinds run at once, and each would make the StatefulSet what it thinks right: again and again, and
-//! pods would be replaced each time. So the StatefulSet says what the operator is like that has made
-//! it, and when that one was started. One that is of another kind and started earlier leaves it
-//! alone, and routes traffic only. Operators of one kind do the same anyway.
+//! kinds run at once, and each would make the StatefulSet what it thinks right: again and again,
+//! and pods would be replaced each time. So the StatefulSet says what the operator is like that has
+//! made it, and when that one was started. One that is of another kind and started earlier leaves
+//! it alone, and routes traffic only. Operators of one kind do the same anyway.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

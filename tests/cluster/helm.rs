@@ -1,5 +1,6 @@
 //! Helm, and the operator as it installs it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
@@ -50,6 +51,15 @@ pub(crate) fn install(cluster: &Cluster, values: &[&str]) {
     wait_for("the operators to be ready", || {
         (ready_operators(cluster) == 2).then_some(())
     });
+    let machines = operator_pods(cluster).into_iter();
+    let machines: BTreeSet<_> = machines
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .map(|pod| pod["spec"]["nodeName"].to_string())
+        .collect();
+    assert!(
+        machines.len() > 1,
+        "all operators are on one machine: {machines:?}"
+    );
 }
 
 /// Sees to it that the operator is there, however it came.
