@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kube::core::Status;
+
 use super::validate::Refusal;
 
 /// Why a cluster is not as it should be yet.
@@ -57,15 +59,13 @@ impl Trouble {
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal.clone()),
-            Self::NotApplied(kube::Error::Api(status)) if is_invalid(status.code) => {
-                Some(Refusal {
-                    reason: "Invalid",
-                    sentence: format!(
-                        "Kubernetes refuses what spec asks for: {}; correct the spec",
-                        status.message
-                    ),
-                })
-            }
+            Self::NotApplied(kube::Error::Api(status)) if is_invalid(status) => Some(Refusal {
+                reason: "Invalid",
+                sentence: format!(
+                    "Kubernetes refuses what spec asks for: {}; correct the spec",
+                    status.message
+                ),
+            }),
             Self::NotApplied(kube::Error::Api(status)) if status.code == 403 => Some(Refusal {
                 reason: "Forbidden",
                 sentence: format!(
@@ -95,14 +95,45 @@ impl Trouble {
     }
 }
 
-/// Bad requests and objects that fail their checks; a conflict is neither.
-fn is_invalid(code: u16) -> bool {
-    matches!(code, 400 | 422)
+/// Bad requests and objects that fail their checks; a conflict is neither. A field that no object of
+/// a kind has is found before those checks, and is called an error of the server itself.
+fn is_invalid(status: &Status) -> bool {
+    matches!(status.code, 400 | 422) || status.message.contains("not declared in schema")
 }
 
 fn sentence(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(code: u16, message: &str) -> Option<&'static str> {
+        let status = Status::failure(message, "").with_code(code);
+        let trouble = Trouble::from(kube::Error::Api(status.boxed())).into_refused();
+        trouble.refusal().map(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn what_a_person_has_to_mend_is_told_from_what_passes() {
+        assert_eq!(
+            applied(422, "spec.replicas: Invalid value"),
+            Some("Invalid")
+        );
+        assert_eq!(applied(400, "unknown field"), Some("Invalid"));
+        let unknown = "failed to create typed patch object: .spec.x: field not declared in schema";
+        assert_eq!(applied(500, unknown), Some("Invalid"));
+        assert_eq!(applied(403, "forbidden: exceeded quota"), Some("Forbidden"));
+        for (code, message) in [(409, "conflict"), (429, "slow down"), (500, "etcd is away")] {
+            assert_eq!(applied(code, message), None, "{code} {message}");
+        }
+        // Of anything but the objects that are made of the spec, nobody is to blame.
+        let status = Status::failure("the test failed", "").with_code(422);
+        let conflict = Trouble::from(kube::Error::Api(status.boxed()));
+        assert!(conflict.is_conflict() && conflict.refusal().is_none());
     }
 }

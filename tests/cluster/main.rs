@@ -29,6 +29,7 @@ mod history;
 mod install;
 mod leftovers;
 mod processes;
+mod refusals;
 mod stories;
 mod workload;
 mod writer;
@@ -41,7 +42,7 @@ use cluster::Cluster;
 use history::History;
 
 /// How many volumes each machine has: a pod that is gone leaves its own behind, in use for ever.
-const VOLUMES: usize = 12;
+const VOLUMES: usize = 15;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, demand, wait_for};
 use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
-use crate::{custom_resource, discovery, faults, install, leftovers};
+use crate::{custom_resource, discovery, faults, install, leftovers, refusals};
 
 /// A story on a cluster that stands; it panics where the cluster does not do what it must.
 type Story = fn(&Cluster);
@@ -39,6 +39,11 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         "namespaces_keep_clusters_apart",
         install::namespaces_keep_clusters_apart,
         3,
+    ),
+    (
+        "what_cannot_be_made_is_told_and_mended",
+        refusals::what_cannot_be_made_is_told_and_mended,
+        1,
     ),
     (
         "drift_is_repaired_and_quiet_is_quiet",
