@@ -95,8 +95,8 @@ impl Trouble {
     }
 }
 
-/// Bad requests and objects that fail their checks; a conflict is neither. A field that no object of
-/// a kind has is found before those checks, and is called an error of the server itself.
+/// Bad requests and objects that fail their checks; a conflict is neither. A field that no object
+/// of a kind has is found before those checks, and is called an error of the server itself.
 fn is_invalid(status: &Status) -> bool {
     matches!(status.code, 400 | 422) || status.message.contains("not declared in schema")
 }
