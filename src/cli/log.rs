@@ -14,6 +14,8 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::terminal::Terminal;
+
 /// How many lines may wait; further ones are dropped.
 const LINES_MAX: usize = 1024;
 
@@ -32,6 +34,46 @@ pub(super) enum Format {
     Json,
 }
 
+/// What a process that runs for long logs, and how.
+#[derive(clap::Args, Debug)]
+pub(super) struct LogFlags {
+    /// What to log: a level, or levels by module
+    #[arg(
+        long,
+        env = "REMEMBER_LOG",
+        value_name = "FILTER",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "info", value_parser = log_filter)]
+    log: String,
+    /// How the log looks
+    #[arg(
+        long,
+        env = "REMEMBER_LOG_FORMAT",
+        value_name = "FORMAT",
+        hide_env_values = true
+    )]
+    #[arg(value_enum, default_value = "text")]
+    log_format: Format,
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; it is like info, or like remember::node=debug"
+        )),
+    }
+}
+
+impl LogFlags {
+    /// Starts the log; `before` is a filter that what was asked for comes after.
+    pub(super) fn start(&self, before: &str, terminal: Terminal) -> anyhow::Result<Log> {
+        let filter = format!("{before}{}", self.log);
+        Log::start(&filter, self.log_format, terminal.colours_log)
+    }
+}
+
 /// The way to the thread that writes.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
@@ -47,7 +89,7 @@ enum Line {
 
 impl Log {
     /// Starts the thread, and sends all that this process traces to it.
-    pub(super) fn start(filter: &str, format: Format, colours: bool) -> anyhow::Result<Self> {
+    fn start(filter: &str, format: Format, colours: bool) -> anyhow::Result<Self> {
         let log = Self::writing_to(io::stderr())?;
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_new(filter)?)

@@ -13,11 +13,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
-use tracing_subscriber::EnvFilter;
 
 use super::exit::{self, Exit, Failed};
 use super::listen::bind;
-use super::log::{Format, Log};
+use super::log::LogFlags;
 use super::pods::{Place, PodFlags};
 use super::terminal::Terminal;
 use super::tls::TlsFlags;
@@ -145,24 +144,8 @@ pub(super) struct Node {
     )]
     #[arg(default_value_t = WalConfig::default().segment_bytes)]
     segment_bytes: u64,
-    /// What to log: a level, or levels by module
-    #[arg(
-        long,
-        env = "REMEMBER_LOG",
-        value_name = "FILTER",
-        hide_env_values = true
-    )]
-    #[arg(default_value = "info", value_parser = log_filter)]
-    log: String,
-    /// How the log looks
-    #[arg(
-        long,
-        env = "REMEMBER_LOG_FORMAT",
-        value_name = "FORMAT",
-        hide_env_values = true
-    )]
-    #[arg(value_enum, default_value = "text")]
-    log_format: Format,
+    #[command(flatten)]
+    log: LogFlags,
     /// Print every setting with where it comes from, and end
     #[arg(long)]
     print_config: bool,
@@ -173,15 +156,6 @@ pub(super) struct Node {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!(
-            "{error}; it is like info, or like remember::node=debug"
-        )),
-    }
 }
 
 impl Node {
@@ -196,7 +170,7 @@ impl Node {
         if let Some(parent) = self.parent_pid {
             die_with(parent)?;
         }
-        let log = Log::start(&self.log, self.log_format, terminal.colours_log)?;
+        let log = self.log.start("", terminal)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -8,8 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{self, Exit};
 use super::listen::bind;
-use super::log::{Format, Log};
-use super::node::log_filter;
+use super::log::LogFlags;
 use super::terminal::Terminal;
 use super::{environment, print_config};
 use crate::discovery::parse_address;
@@ -19,7 +18,7 @@ use crate::wire::Address;
 
 /// The client of the API server logs each call that fails as an error of its own, which is told
 /// here anyway where it matters; --log can ask for it.
-const QUIET: &str = "kube_client=off";
+const QUIET: &str = "kube_client=off,";
 
 /// Looks after the RememberClusters of a Kubernetes: makes their pods, leads traffic to leaders.
 ///
@@ -75,24 +74,8 @@ pub(super) struct Operator {
         hide_env_values = true
     )]
     pod_name: Option<String>,
-    /// What to log: a level, or levels by module
-    #[arg(
-        long,
-        env = "REMEMBER_LOG",
-        value_name = "FILTER",
-        hide_env_values = true
-    )]
-    #[arg(default_value = "info", value_parser = log_filter)]
-    log: String,
-    /// How the log looks
-    #[arg(
-        long,
-        env = "REMEMBER_LOG_FORMAT",
-        value_name = "FORMAT",
-        hide_env_values = true
-    )]
-    #[arg(value_enum, default_value = "text")]
-    log_format: Format,
+    #[command(flatten)]
+    log: LogFlags,
     /// Print every setting with where it comes from, and end
     #[arg(long)]
     print_config: bool,
@@ -106,11 +89,7 @@ impl Operator {
             print_config::print(&command, matches)?;
             return Ok(Exit::Done);
         }
-        let log = Log::start(
-            &format!("{QUIET},{}", self.log),
-            self.log_format,
-            terminal.colours_log,
-        )?;
+        let log = self.log.start(QUIET, terminal)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
