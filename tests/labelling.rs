@@ -205,50 +205,35 @@ fn search(start: World) {
     assert_eq!(stuck, None, "from here the operators never end");
 }
 
+/// Each fault may happen once.
+const EACH_FAULT_ONCE: Left = Left {
+    recreations: 1,
+    arrivals: 1,
+    strips: 1,
+    timeouts: 1,
+    removals: 1,
+};
+
 #[test]
 fn two_operators_in_a_world_of_every_fault_never_show_two_leaders() {
-    let left = Left {
-        recreations: 1,
-        arrivals: 1,
-        strips: 1,
-        timeouts: 1,
-        removals: 1,
-    };
-    search(World::new(&[(6, "a/0"), (7, "b/0")], left));
+    search(World::new(&[(6, "a/0"), (7, "b/0")], EACH_FAULT_ONCE));
 }
 
 #[test]
 fn three_operators_never_show_two_leaders() {
     let left = Left {
-        recreations: 1,
-        arrivals: 1,
-        strips: 1,
         timeouts: 0,
-        removals: 1,
+        ..EACH_FAULT_ONCE
     };
     search(World::new(&[(6, "a/0"), (7, "b/0"), (8, "a/0")], left));
 }
 
 #[test]
 fn a_leader_whose_pod_comes_late_is_never_the_second() {
-    let left = Left {
-        recreations: 1,
-        arrivals: 1,
-        strips: 1,
-        timeouts: 1,
-        removals: 1,
-    };
-    search(World::new(&[(6, "c/0"), (7, "b/0")], left));
+    search(World::new(&[(6, "c/0"), (7, "b/0")], EACH_FAULT_ONCE));
 }
 
 #[test]
 fn two_operators_for_one_term_do_not_hinder_each_other_for_ever() {
-    let left = Left {
-        recreations: 1,
-        arrivals: 1,
-        strips: 1,
-        timeouts: 1,
-        removals: 1,
-    };
-    search(World::new(&[(6, "a/0"), (6, "a/0")], left));
+    search(World::new(&[(6, "a/0"), (6, "a/0")], EACH_FAULT_ONCE));
 }
