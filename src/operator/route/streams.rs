@@ -81,7 +81,7 @@ pub fn over_tls(
             let ip: IpAddr = target.ip.parse().map_err(|_| no_address())?;
             let tcp = TcpStream::connect(SocketAddr::new(ip, API_PORT)).await?;
             tcp.set_nodelay(true)?;
-            connector.connect(tcp, &member.to_string()).await
+            connector.connect_member(tcp, &member).await
         }
         .boxed()
     })
