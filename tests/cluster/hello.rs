@@ -174,9 +174,9 @@ impl<'a> Hello<'a> {
     /// Waits until a client of the leader's Service is answered by this leader.
     pub(crate) fn reach(&self, leader: &Leader) {
         wait_for("the leader's Service to lead to the leader", || {
-            let told = self.ask_leader("/")?;
-            let is_it = told["pod"] == leader.pod.as_str() && told["role"] == "leader";
-            is_it.then_some(())
+            let is_it =
+                |told: &Value| told["pod"] == leader.pod.as_str() && told["role"] == "leader";
+            self.ask_leader("/").any(|told| is_it(&told)).then_some(())
         });
     }
 
@@ -197,10 +197,11 @@ impl<'a> Hello<'a> {
         leader
     }
 
-    /// What the app behind the leader's Service answers, asked from a machine that answers.
-    pub(crate) fn ask_leader(&self, path: &str) -> Option<Value> {
+    /// What the app behind the leader's Service answers to one machine after the other: one that is
+    /// cut off still sends to the leader that it knew, if that is cut off with it.
+    fn ask_leader(&self, path: &str) -> impl Iterator<Item = Value> {
         let url = format!("http://{}{path}", self.leader_address());
-        self.cluster.node_names().find_map(|node| {
+        self.cluster.node_names().filter_map(move |node| {
             let mut curl = self.cluster.enter(&node);
             let output = output_of(curl.args(["curl", "-sfm2", &url]));
             serde_json::from_slice(&output.stdout).ok()
