@@ -48,13 +48,14 @@ fn new_pod(name: &str, life: u8) -> PodSeen {
 
 impl World {
     /// The first lives of pods `a` and `b`, and one operator for each claim of (term, pod's uid).
+    /// Every other operator has seen where the fence is.
     fn new(claims: &[(u64, &str)], left: Left) -> Self {
         let operators = claims.iter();
         Self {
             fence: Term(0),
             pods: vec![new_pod("a", 0), new_pod("b", 0)],
-            operators: operators
-                .map(|(term, uid)| Labelling::begin(Term(*term), Arc::from(*uid)))
+            operators: (operators.zip([Some(Term(0)), None].into_iter().cycle()))
+                .map(|((term, uid), fence)| Labelling::begin(Term(*term), Arc::from(*uid), fence))
                 .collect(),
             astray: None,
             left,
@@ -88,19 +89,20 @@ impl World {
     fn next(&self) -> Vec<Self> {
         let mut worlds = Vec::new();
         for (at, operator) in self.operators.iter().enumerate() {
-            let Ok(call) = operator.call() else { continue };
-            let mut answered = self.clone();
-            let answer = answered.serve(&call);
-            answered.operators[at].answered(answer);
-            worlds.push(answered);
-            if self.left.timeouts > 0 && self.astray.is_none() {
-                // It begins anew, or makes the same call again.
-                let mut given_up = self.clone();
-                given_up.left.timeouts -= 1;
-                given_up.astray = Some(call);
-                worlds.push(given_up.clone());
-                given_up.operators[at].answered(Answer::Conflict);
-                worlds.push(given_up);
+            for call in operator.calls().unwrap_or_default() {
+                let mut answered = self.clone();
+                let answer = answered.serve(&call);
+                answered.operators[at].answered(&call, answer);
+                worlds.push(answered);
+                if self.left.timeouts > 0 && self.astray.is_none() {
+                    // It begins anew, or makes the same call again.
+                    let mut given_up = self.clone();
+                    given_up.left.timeouts -= 1;
+                    given_up.astray = Some(call.clone());
+                    worlds.push(given_up.clone());
+                    given_up.operators[at].answered(&call, Answer::Conflict);
+                    worlds.push(given_up);
+                }
             }
         }
         if let Some(call) = &self.astray {
@@ -173,7 +175,7 @@ fn search(start: World) {
     let mut labelled = 0;
     while let Some((number, world)) = open.pop() {
         let mut operators = world.operators.iter();
-        if operators.all(|operator| operator.call().is_err()) {
+        if operators.all(|operator| operator.calls().is_err()) {
             let mut pods = world.pods.iter();
             labelled += usize::from(pods.any(|pod| pod.role == Some(PodRole::Leader)));
             done.push(number);

@@ -19,9 +19,7 @@ use super::error::Trouble;
 use super::metrics::Metrics;
 use super::pods::{ClusterKey, PodViews, Pods};
 use super::record::Records;
-use super::route::{
-    Belief, Carrier, Dial, Routed, Router, RouterHandle, View, Wiring, over_tls, stagger,
-};
+use super::route::{Belief, Carrier, Dial, Routed, Router, RouterHandle, View, Wiring, over_tls};
 use super::stamp::Stamp;
 use super::validate::Refusal;
 use crate::consensus::Term;
@@ -152,7 +150,6 @@ impl Context {
 
     /// Starts to route the traffic of a cluster.
     fn start(&self, cluster: &RememberCluster, key: &ClusterKey, dial: Dial) -> RouterHandle {
-        let operator = self.settings.instance.as_deref().unwrap_or_default();
         let metrics = Arc::clone(&self.metrics);
         let handle = Router::spawn(Wiring {
             cluster: key.clone(),
@@ -160,7 +157,6 @@ impl Context {
             carrier: Carrier::new(self.client.clone(), key, self.records(cluster, key)),
             pods: self.pods.of(key),
             dial,
-            stagger: stagger(operator, key),
             labelled: Arc::new(move |after| metrics.labelled(after)),
         });
         let (changed, key) = (self.changed.clone(), key.clone());

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use remember::operator::Pods;
-use remember::operator::route::{
-    Belief, Dial, Routed, Router, RouterHandle, View, Wiring, stagger,
-};
+use remember::operator::route::{Belief, Dial, Routed, Router, RouterHandle, View, Wiring};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -42,8 +40,8 @@ impl Stage {
         for n in 0..3 {
             api.put_pod(&format!("store-{n}"), &format!("u{n}"));
         }
-        let operators = ["one", "two"];
-        let operators = operators.map(|name| Operator::start(name, &api, dial(&nodes, &desk)));
+        let operator = || Operator::start(&api, dial(&nodes, &desk));
+        let operators = [operator(), operator()];
         Self {
             api,
             operators: operators.into(),
@@ -78,7 +76,7 @@ impl Stage {
 }
 
 impl Operator {
-    fn start(name: &str, api: &FakeApi, dial: Dial) -> Self {
+    fn start(api: &FakeApi, dial: Dial) -> Self {
         let pods = Pods::default();
         let (watched, client) = (pods.clone(), api.client());
         let watch = tokio::spawn(async move { watched.watch(client, None).await });
@@ -90,7 +88,6 @@ impl Operator {
             carrier: carrier(api),
             pods: pods.of(&store()),
             dial,
-            stagger: stagger(name, &store()),
             labelled: Arc::new(move |after| told.lock().unwrap().push(after)),
         });
         Self {

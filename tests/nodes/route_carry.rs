@@ -3,7 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use remember::consensus::{ClusterId, Incarnation, NodeId, Term};
-use remember::operator::route::{CALLS_MAX, Carrier, Claim, End, Fault, GaveUp, PodRole, PodSeen};
+use remember::operator::route::{Carrier, Claim, End, Fault, GaveUp, PodRole, PodSeen, ROUNDS_MAX};
 use remember::operator::{ClusterKey, Fence, Records, Step, StepKind};
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ async fn an_api_server_that_never_answers_is_given_up() {
         api.decide(move |_| fate);
         let end = carrier(&api).label(&claim(1, 7)).await;
         assert!(matches!(end, Err(GaveUp { .. })), "{end:?}");
-        assert_eq!(api.calls().len(), CALLS_MAX as usize);
+        assert_eq!(api.calls().len(), ROUNDS_MAX as usize);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Carries out what [`Labelling`] asks for: one call of it is one request to the API server.
 //!
-//! No rule of R1 is kept here but this: each write names what it rests on, so that the API server
-//! refuses it if anything of that has changed. A pod's uid, role and term are enough, and do not
-//! clash with what a kubelet writes. What is absent cannot be tested for; then the version of the
-//! whole pod is.
+//! Calls that may be made at once are. No rule of R1 is kept here but this: each write names what
+//! it rests on, so that the API server refuses it if anything of that has changed. A pod's uid,
+//! role and term are enough, and do not clash with what a kubelet writes. What is absent cannot be
+//! tested for; then the version of the whole pod is.
 //!
 //! A request that fails in passing (no answer in time, an API server that is overloaded or
 //! starting) says nothing about what has been written, so the sequence starts over, after a while
@@ -12,8 +12,10 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, ObjectMeta, PartialObjectMeta, PatchParams};
 use kube::{Api, Client, Error};
@@ -31,8 +33,11 @@ use crate::operator::{ClusterKey, Fence, Records};
 
 /// How long the API server may take for one answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many calls one attempt may take; then it is given up.
-pub const CALLS_MAX: u32 = 64;
+/// How many rounds of calls one attempt may take; then it is given up.
+pub const ROUNDS_MAX: u32 = 64;
+/// How long to leave the labels to another operator that has raised the fence first: it is writing
+/// them now, and two at once make each other's writes conflict.
+const OUTRUN_WAIT: Duration = Duration::from_millis(100);
 /// How long to wait after a call that failed in passing, and the longest such wait.
 const WAIT_FIRST: Duration = Duration::from_millis(25);
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -46,6 +51,8 @@ pub struct Carrier {
     pods: Api<PartialObjectMeta<Pod>>,
     of_cluster: String,
     records: Records,
+    /// Where the fence was seen last; 0 if it was not.
+    fence: Arc<AtomicU64>,
 }
 
 /// Why a request to the API server came to nothing.
@@ -65,9 +72,9 @@ pub enum Fault {
     Passing(String),
 }
 
-/// An attempt that took too many calls.
+/// An attempt that took too many rounds of calls.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("labelling was given up after {CALLS_MAX} calls; the last one: {last}")]
+#[error("labelling was given up after {ROUNDS_MAX} rounds of calls; the last one: {last}")]
 pub struct GaveUp {
     /// What became of the last call that failed.
     pub last: String,
@@ -87,6 +94,7 @@ impl Carrier {
             pods: Api::namespaced(client, &cluster.namespace),
             of_cluster: format!("{CLUSTER_LABEL}={}", cluster.name),
             records,
+            fence: Arc::default(),
         }
     }
 
@@ -95,34 +103,25 @@ impl Carrier {
     /// # Errors
     /// If it took too many calls. What is written then is sound; try again after a while.
     pub async fn label(&self, claim: &Claim) -> Result<End, GaveUp> {
-        let begin = || Labelling::begin(claim.term, Arc::clone(&claim.pod));
-        let mut labelling = begin();
+        let begin = |fence| Labelling::begin(claim.term, Arc::clone(&claim.pod), fence);
+        let mut labelling = begin(self.fence_seen());
         let mut details = BTreeMap::new();
         let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
         let mut last = Fault::Conflict;
-        for _ in 0..CALLS_MAX {
-            let answered = match labelling.call() {
+        for _ in 0..ROUNDS_MAX {
+            let answered = match labelling.calls() {
                 Err(End::NoRecord) => {
-                    labelling = begin();
-                    self.rebuild(claim.term).await
+                    labelling = begin(None);
+                    match self.rebuild(claim.term).await {
+                        Err(Fault::Denied(why)) => return Ok(End::Denied { pod: None, why }),
+                        rebuilt => rebuilt,
+                    }
                 }
                 Err(end) => return Ok(end),
-                Ok(call) => {
-                    let answered = self.carry_out(&call, &mut details).await;
-                    // What failed in passing is asked for again: beginning anew each time, an API
-                    // server that fails every other call would never let it end.
-                    if !matches!(answered, Err(Fault::Passing(_))) {
-                        labelling.answered(answered.clone().unwrap_or_else(Answer::from));
-                    }
-                    answered.map(drop)
-                }
+                Ok(calls) => self.round(&mut labelling, &calls, &mut details).await,
             };
             match answered {
                 Ok(()) => backoff.reset(),
-                Err(Fault::Denied(why)) if labelling.call() == Ok(Call::ReadFence) => {
-                    // The record could not be made anew.
-                    return Ok(End::Denied { pod: None, why });
-                }
                 Err(fault) => {
                     debug!(%fault, "a call for labels failed");
                     if matches!(fault, Fault::Passing(_)) {
@@ -132,10 +131,45 @@ impl Carrier {
                 }
             }
         }
-        labelling.call().map_or_else(Ok, |_| {
+        labelling.calls().map_or_else(Ok, |_| {
             let last = last.to_string();
             Err(GaveUp { last })
         })
+    }
+
+    /// Makes calls at once, and takes in all their answers. What failed in passing is not taken in
+    /// but asked for again: beginning anew each time, an API server that fails every other call
+    /// would never let it end.
+    async fn round(
+        &self,
+        labelling: &mut Labelling,
+        calls: &[Call],
+        details: &mut BTreeMap<Arc<str>, Details>,
+    ) -> Result<(), Fault> {
+        let answers = match calls {
+            [Call::ListPods] => vec![self.list_with(details).await.map(Answer::Pods)],
+            calls => join_all(calls.iter().map(|call| self.carry_out(call, details))).await,
+        };
+        let mut round = Ok(());
+        for (call, answered) in calls.iter().zip(answers) {
+            match answered {
+                Ok(answer) => labelling.answered(call, answer),
+                Err(fault @ Fault::Passing(_)) => round = Err(fault),
+                Err(fault) => {
+                    if matches!(call, Call::RaiseFence { .. }) && fault == Fault::Conflict {
+                        sleep(OUTRUN_WAIT).await;
+                    }
+                    labelling.answered(call, Answer::from(fault.clone()));
+                    round = round.and(Err(fault));
+                }
+            }
+        }
+        round
+    }
+
+    fn fence_seen(&self) -> Option<Term> {
+        let seen = self.fence.load(Ordering::Relaxed);
+        (seen > 0).then_some(Term(seen))
     }
 
     /// Takes the leader's label off a pod, if it still has it, in the term in which it was seen
@@ -175,22 +209,27 @@ impl Carrier {
     async fn carry_out(
         &self,
         call: &Call,
-        details: &mut BTreeMap<Arc<str>, Details>,
+        details: &BTreeMap<Arc<str>, Details>,
     ) -> Result<Answer, Fault> {
+        let saw = |fence: Term| self.fence.store(fence.0, Ordering::Relaxed);
         match call {
             Call::ReadFence => {
                 let record = in_time(self.records.read()).await?;
                 match record.map(|record| record.fence) {
-                    Some(Fence::Whole(fence)) => Ok(Answer::Fence(fence)),
+                    Some(Fence::Whole(fence)) => {
+                        saw(fence);
+                        Ok(Answer::Fence(fence))
+                    }
                     // A fence that nobody can read is no fence: it is made anew.
                     Some(Fence::Spoiled(_)) | None => Ok(Answer::Gone),
                 }
             }
             Call::RaiseFence { from, to } => {
                 in_time(self.records.raise_fence(*from, *to)).await?;
+                saw(*to);
                 Ok(Answer::Written)
             }
-            Call::ListPods => Ok(Answer::Pods(self.list_with(details).await?)),
+            Call::ListPods => Ok(Answer::Pods(self.list().await?)),
             Call::Mark { seen, role, term } => {
                 let details = details.get(&seen.uid).ok_or(Fault::Conflict)?;
                 self.patch(&seen.name, &mark(seen, details, *role, *term))

@@ -1,15 +1,16 @@
 //! The five steps by which a pod becomes the labelled leader of a term (R1).
 //!
-//! 1. Raise the fence of the cluster's record to the term; stop if it is higher.
+//! 1. Raise the fence of the cluster's record to the term; stop if it is higher. Where it was last
+//!    seen is good enough to begin with: raising it from anywhere else conflicts.
 //! 2. List the pods, from the API server itself and no cache.
 //! 3. Read the fence again; stop if it has moved.
-//! 4. Write role and term on **every other pod**, labelled or not.
+//! 4. Write role and term on **every other pod**, labelled or not, on all of them at once.
 //! 5. Only then write them on the leader's.
 //!
 //! Each write holds only if the pod is still as step 2 saw it: the same pod, role and term.
-//! Whatever conflicts starts the sequence over. So whoever acts for a lower term finds that the
-//! fence has moved, or that the pod which it wants to label was written by a higher one; in no
-//! version of the pods are there two leaders.
+//! Whatever conflicts starts the sequence over, with a look at the fence. So whoever acts for a
+//! lower term finds that the fence has moved, or that the pod which it wants to label was written
+//! by a higher one; in no version of the pods are there two leaders.
 
 use std::sync::Arc;
 
@@ -150,62 +151,64 @@ enum Step {
     ReadFenceAgain {
         pods: Vec<PodSeen>,
     },
-    /// All others, from the last to the first, and then the leader.
+    /// All others that are left, and only then the leader, if its pod is there.
     Mark {
         others: Vec<PodSeen>,
-        leader: PodSeen,
-    },
-    /// All others, and then nobody.
-    MarkOthers {
-        others: Vec<PodSeen>,
+        leader: Option<PodSeen>,
     },
     Ended(End),
 }
 
 impl Labelling {
-    /// Begins to label the pod with this uid as the leader of a term.
+    /// Begins to label the pod with this uid as the leader of a term. `fence` is where the fence
+    /// was seen last, if it was.
     #[must_use]
-    pub fn begin(term: Term, leader: Arc<str>) -> Self {
+    pub fn begin(term: Term, leader: Arc<str>, fence: Option<Term>) -> Self {
+        let below = fence.filter(|fence| *fence < term);
         Self {
             term,
             leader,
-            step: Step::ReadFence,
+            step: below.map_or(Step::ReadFence, |from| Step::Raise { from }),
         }
     }
 
-    /// What to ask of the API server now.
+    /// What to ask of the API server now: one call, or several in any order or at once.
     ///
     /// # Errors
     /// [`End`] once there is nothing left to ask.
-    pub fn call(&self) -> Result<Call, End> {
+    pub fn calls(&self) -> Result<Vec<Call>, End> {
         let mark = |seen: &PodSeen, role| Call::Mark {
             seen: seen.clone(),
             role,
             term: self.term,
         };
         match &self.step {
-            Step::ReadFence | Step::ReadFenceAgain { .. } => Ok(Call::ReadFence),
-            Step::Raise { from } => Ok(Call::RaiseFence {
+            Step::ReadFence | Step::ReadFenceAgain { .. } => Ok(vec![Call::ReadFence]),
+            Step::Raise { from } => Ok(vec![Call::RaiseFence {
                 from: *from,
                 to: self.term,
-            }),
-            Step::List => Ok(Call::ListPods),
-            Step::Mark { others, leader } => Ok(match others.last() {
-                Some(other) => mark(other, PodRole::Follower),
-                None => mark(leader, PodRole::Leader),
-            }),
-            Step::MarkOthers { others } => (others.last())
-                .map(|other| mark(other, PodRole::Follower))
-                .ok_or(End::LeaderGone),
+            }]),
+            Step::List => Ok(vec![Call::ListPods]),
+            Step::Mark { others, leader } if others.is_empty() => {
+                let leader = leader.iter();
+                Ok(leader.map(|leader| mark(leader, PodRole::Leader)).collect())
+            }
+            Step::Mark { others, .. } => {
+                let others = others.iter();
+                Ok(others.map(|other| mark(other, PodRole::Follower)).collect())
+            }
             Step::Ended(end) => Err(end.clone()),
         }
     }
 
-    /// Takes in what the API server said to [`Labelling::call`].
-    pub fn answered(&mut self, answer: Answer) {
+    /// Takes in what the API server said to one of [`Labelling::calls`]. What is said to a call
+    /// that is not wanted any more changes nothing.
+    pub fn answered(&mut self, call: &Call, answer: Answer) {
+        if !self.calls().is_ok_and(|calls| calls.contains(call)) {
+            return;
+        }
         let step = std::mem::replace(&mut self.step, Step::ReadFence);
         self.step = match (step, answer) {
-            (ended @ Step::Ended(_), _) => ended,
             (Step::Raise { .. }, Answer::Written) => Step::List,
             (Step::List, Answer::Pods(pods)) => Step::ReadFenceAgain { pods },
             (Step::ReadFenceAgain { pods }, Answer::Fence(fence)) if fence == self.term => {
@@ -214,8 +217,7 @@ impl Labelling {
             (Step::ReadFence | Step::ReadFenceAgain { .. }, Answer::Fence(fence)) => {
                 self.below(fence)
             }
-            (Step::Mark { others, leader }, answer) => self.marked(others, Some(leader), answer),
-            (Step::MarkOthers { others }, answer) => self.marked(others, None, answer),
+            (Step::Mark { others, leader }, answer) => self.marked(others, leader, call, answer),
             (_, Answer::Denied(why)) => Step::Ended(End::Denied { pod: None, why }),
             (Step::ReadFence | Step::Raise { .. } | Step::ReadFenceAgain { .. }, Answer::Gone) => {
                 Step::Ended(End::NoRecord)
@@ -248,18 +250,26 @@ impl Labelling {
         self.left(others, leaders.into_iter().next())
     }
 
-    /// Steps 4 and 5 go on: the last of `others`, or the leader if none is left, was written to.
-    fn marked(&self, mut others: Vec<PodSeen>, leader: Option<PodSeen>, answer: Answer) -> Step {
+    /// Steps 4 and 5 go on: one of `others`, or the leader if none is left, was written to.
+    fn marked(
+        &self,
+        mut others: Vec<PodSeen>,
+        leader: Option<PodSeen>,
+        call: &Call,
+        answer: Answer,
+    ) -> Step {
+        let Call::Mark { seen, role, .. } = call else {
+            return Step::Mark { others, leader };
+        };
         match answer {
-            // The leader would be the next to label, and is not there.
-            Answer::Gone if others.is_empty() => Step::Ended(End::LeaderGone),
-            Answer::Written if others.is_empty() => Step::Ended(End::Labelled),
+            Answer::Gone if *role == PodRole::Leader => Step::Ended(End::LeaderGone),
+            Answer::Written if *role == PodRole::Leader => Step::Ended(End::Labelled),
             Answer::Written | Answer::Gone => {
-                others.pop();
+                others.retain(|other| other.uid != seen.uid);
                 self.left(others, leader)
             }
             Answer::Denied(why) => Step::Ended(End::Denied {
-                pod: (others.last().or(leader.as_ref())).map(|pod| Arc::clone(&pod.name)),
+                pod: Some(Arc::clone(&seen.name)),
                 why,
             }),
             // Somebody else has written to it: nothing is known, from the start.
@@ -269,13 +279,13 @@ impl Labelling {
 
     /// What is left to be written to.
     fn left(&self, others: Vec<PodSeen>, leader: Option<PodSeen>) -> Step {
+        if !others.is_empty() {
+            return Step::Mark { others, leader };
+        }
         match leader {
-            None if others.is_empty() => Step::Ended(End::LeaderGone),
-            None => Step::MarkOthers { others },
-            Some(leader) if others.is_empty() && leader.is(PodRole::Leader, self.term) => {
-                Step::Ended(End::Labelled)
-            }
-            Some(leader) => Step::Mark { others, leader },
+            None => Step::Ended(End::LeaderGone),
+            Some(leader) if leader.is(PodRole::Leader, self.term) => Step::Ended(End::Labelled),
+            leader => Step::Mark { others, leader },
         }
     }
 }
@@ -293,25 +303,41 @@ mod tests {
         }
     }
 
+    fn begin(leader: &str, fence: Option<Term>) -> Labelling {
+        Labelling::begin(Term(7), leader.into(), fence)
+    }
+
+    /// Gives one answer to whatever is asked.
+    fn answer(labelling: &mut Labelling, answer: &Answer) {
+        for call in labelling.calls().unwrap() {
+            labelling.answered(&call, answer.clone());
+        }
+    }
+
     /// Answers call after call, and tells who was written to, in order.
     fn run(labelling: &mut Labelling, fence: u64, pods: &[PodSeen]) -> (Vec<String>, End) {
         let mut written = Vec::new();
         loop {
-            let answer = match labelling.call() {
+            let calls = match labelling.calls() {
                 Err(end) => return (written, end),
-                Ok(Call::ReadFence) if written.is_empty() => Answer::Fence(Term(fence)),
-                Ok(Call::ReadFence) => Answer::Fence(labelling.term),
-                Ok(Call::RaiseFence { .. }) => {
-                    written.push("fence".to_owned());
-                    Answer::Written
-                }
-                Ok(Call::ListPods) => Answer::Pods(pods.to_vec()),
-                Ok(Call::Mark { seen, role, .. }) => {
-                    written.push(format!("{} {}", seen.name, role.name()));
-                    Answer::Written
-                }
+                Ok(calls) => calls,
             };
-            labelling.answered(answer);
+            for call in calls {
+                let answer = match &call {
+                    Call::ReadFence if written.is_empty() => Answer::Fence(Term(fence)),
+                    Call::ReadFence => Answer::Fence(labelling.term),
+                    Call::RaiseFence { .. } => {
+                        written.push("fence".to_owned());
+                        Answer::Written
+                    }
+                    Call::ListPods => Answer::Pods(pods.to_vec()),
+                    Call::Mark { seen, role, .. } => {
+                        written.push(format!("{} {}", seen.name, role.name()));
+                        Answer::Written
+                    }
+                };
+                labelling.answered(&call, answer);
+            }
         }
     }
 
@@ -322,24 +348,55 @@ mod tests {
             pod("b", PodRole::Candidate, 0),
             pod("c", PodRole::Follower, 6),
         ];
-        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
+        let mut labelling = begin("uid-of-b", None);
         let (written, end) = run(&mut labelling, 6, &pods);
-        assert_eq!(written, ["fence", "c follower", "a follower", "b leader"]);
+        assert_eq!(written, ["fence", "a follower", "c follower", "b leader"]);
         assert_eq!(end, End::Labelled);
     }
 
     #[test]
     fn a_higher_fence_stops_it_before_anything_is_written() {
-        let mut labelling = Labelling::begin(Term(7), "uid-of-a".into());
+        let mut labelling = begin("uid-of-a", None);
         let (written, end) = run(&mut labelling, 8, &[pod("a", PodRole::Candidate, 0)]);
         assert!(written.is_empty(), "{written:?}");
         assert_eq!(end, End::Overtaken(Term(8)));
     }
 
     #[test]
+    fn where_the_fence_was_seen_spares_a_look_and_is_not_believed() {
+        let raise = |from| {
+            let (from, to) = (Term(from), Term(7));
+            Ok(vec![Call::RaiseFence { from, to }])
+        };
+        let mut labelling = begin("uid-of-a", Some(Term(5)));
+        assert_eq!(labelling.calls(), raise(5));
+        answer(&mut labelling, &Answer::Conflict);
+        answer(&mut labelling, &Answer::Fence(Term(6)));
+        assert_eq!(labelling.calls(), raise(6));
+        for no_lower in [7, 8] {
+            let labelling = begin("uid-of-a", Some(Term(no_lower)));
+            assert_eq!(labelling.calls(), Ok(vec![Call::ReadFence]));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_changes_nothing() {
+        let pods = [pod("a", PodRole::Leader, 6), pod("b", PodRole::Follower, 6)];
+        let mut labelling = begin("uid-of-c", Some(Term(6)));
+        answer(&mut labelling, &Answer::Written);
+        answer(&mut labelling, &Answer::Pods(pods.to_vec()));
+        answer(&mut labelling, &Answer::Fence(Term(7)));
+        let marks = labelling.calls().unwrap();
+        assert_eq!(marks.len(), 2);
+        labelling.answered(&marks[0], Answer::Conflict);
+        labelling.answered(&marks[1], Answer::Denied("a policy".to_owned()));
+        assert_eq!(labelling.calls(), Ok(vec![Call::ReadFence]));
+    }
+
+    #[test]
     fn a_later_term_on_a_pod_stops_it_though_the_record_forgot_that() {
         let pods = [pod("a", PodRole::Leader, 9), pod("b", PodRole::Follower, 9)];
-        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
+        let mut labelling = begin("uid-of-b", None);
         let (written, end) = run(&mut labelling, 6, &pods);
         assert_eq!(written, ["fence"]);
         assert_eq!(end, End::Overtaken(Term(9)));
@@ -347,19 +404,19 @@ mod tests {
 
     #[test]
     fn without_a_record_or_leave_it_ends_and_says_so() {
-        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
-        labelling.answered(Answer::Gone);
-        assert_eq!(labelling.call(), Err(End::NoRecord));
-        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
-        labelling.answered(Answer::Denied("no such right".to_owned()));
+        let mut labelling = begin("uid-of-b", None);
+        answer(&mut labelling, &Answer::Gone);
+        assert_eq!(labelling.calls(), Err(End::NoRecord));
+        let mut labelling = begin("uid-of-b", None);
+        answer(&mut labelling, &Answer::Denied("no such right".to_owned()));
         let why = "no such right".to_owned();
-        assert_eq!(labelling.call(), Err(End::Denied { pod: None, why }));
+        assert_eq!(labelling.calls(), Err(End::Denied { pod: None, why }));
     }
 
     #[test]
     fn what_is_as_it_should_be_is_not_written_again() {
         let pods = [pod("a", PodRole::Leader, 7), pod("b", PodRole::Follower, 7)];
-        let mut labelling = Labelling::begin(Term(7), "uid-of-a".into());
+        let mut labelling = begin("uid-of-a", None);
         let (written, end) = run(&mut labelling, 7, &pods);
         assert!(written.is_empty(), "{written:?}");
         assert_eq!(end, End::Labelled);
@@ -367,16 +424,16 @@ mod tests {
 
     #[test]
     fn who_may_not_be_stripped_keeps_everybody_from_the_label() {
-        let mut labelling = Labelling::begin(Term(7), "uid-of-b".into());
-        labelling.answered(Answer::Fence(Term(7)));
+        let mut labelling = begin("uid-of-b", None);
+        answer(&mut labelling, &Answer::Fence(Term(7)));
         let pods = vec![pod("a", PodRole::Leader, 6), pod("b", PodRole::Follower, 6)];
-        labelling.answered(Answer::Pods(pods));
-        labelling.answered(Answer::Fence(Term(7)));
-        labelling.answered(Answer::Denied("a policy".to_owned()));
+        answer(&mut labelling, &Answer::Pods(pods));
+        answer(&mut labelling, &Answer::Fence(Term(7)));
+        answer(&mut labelling, &Answer::Denied("a policy".to_owned()));
         let denied = End::Denied {
             pod: Some("a".into()),
             why: "a policy".to_owned(),
         };
-        assert_eq!(labelling.call(), Err(denied));
+        assert_eq!(labelling.calls(), Err(denied));
     }
 }

@@ -36,11 +36,11 @@ mod verdict;
 mod view;
 
 #[cfg(feature = "full")]
-pub use carry::{CALLS_MAX, Carrier, Fault, GaveUp};
+pub use carry::{Carrier, Fault, GaveUp, ROUNDS_MAX};
 pub use decision::{Act, LEADERLESS_MAX, decide};
 pub use labelling::{Answer, Call, End, Labelling, PodRole, PodSeen};
 #[cfg(feature = "full")]
-pub use router::{Router, RouterHandle, Wiring, stagger};
+pub use router::{Router, RouterHandle, Wiring};
 #[cfg(feature = "full")]
 pub use streams::{Dial, Target, over_tls};
 pub use verdict::{Belief, Claim, Report, judge};

@@ -2,9 +2,9 @@
 //!
 //! It holds no rule of its own. What to believe says [`judge`], what to do says [`decide`], in what
 //! order it is written says [`Labelling`](super::Labelling). Left here is *when*: one errand at a
-//! time; at once, but for a moment's grace to another operator, who may be doing the same; again
-//! after a while that grows if it failed; and never any longer for a claim that is no longer
-//! believed. From time to time all labels are compared with what the API server itself says.
+//! time; at once; again after a while that grows if it failed; and never any longer for a claim
+//! that is no longer believed. From time to time all labels are compared with what the API server
+//! itself says.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
-use twox_hash::XxHash3_64;
 
 use super::streams::{Reports, Streams};
 use super::{
@@ -37,8 +36,6 @@ const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long an errand that has begun may go on when the router is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// The longest grace for another operator.
-const STAGGER_MAX: Duration = Duration::from_millis(16);
 
 /// What a router needs.
 pub struct Wiring {
@@ -52,9 +49,8 @@ pub struct Wiring {
     pub pods: watch::Receiver<PodViews>,
     /// Connects to their nodes.
     pub dial: Dial,
-    /// How long to leave an errand to another operator first ([`stagger`]).
-    pub stagger: Duration,
-    /// Told, once a claim, how long it took from believing it until its pod had the label.
+    /// Told, once a claim, how long it took from believing it until its pod was seen to have the
+    /// label, whoever wrote it.
     pub labelled: Arc<dyn Fn(Duration) + Send + Sync>,
 }
 
@@ -65,15 +61,6 @@ pub struct RouterHandle {
     views: watch::Receiver<View>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
-}
-
-/// How long this operator leaves an errand to others first: a few milliseconds that differ from
-/// operator to operator, and from cluster to cluster, so that two of them seldom write at once.
-#[must_use]
-pub fn stagger(operator: &str, cluster: &ClusterKey) -> Duration {
-    let text = format!("{operator}/{}/{}", cluster.namespace, cluster.name);
-    let slot = XxHash3_64::oneshot(text.as_bytes()) % 5;
-    STAGGER_MAX / 4 * u32::try_from(slot).unwrap_or_default()
 }
 
 /// Hears the nodes of one cluster and has its labels written.
@@ -217,8 +204,14 @@ impl Router {
         }
     }
 
-    fn publish(&self, mut view: View, pods: &PodViews) {
+    fn publish(&mut self, mut view: View, pods: &PodViews) {
         view.routed = Routed::of(&view.belief, pods.values(), self.denied.as_deref());
+        if let (Belief::Led(claim), Routed::Labelled { .. }) = (&view.belief, &view.routed)
+            && self.measured.as_ref() != Some(claim)
+        {
+            (self.wiring.labelled)(self.believed_since.elapsed());
+            self.measured = Some(claim.clone());
+        }
         self.view.send_if_modified(|known| {
             let is_news = *known != view;
             *known = view;
@@ -249,7 +242,7 @@ impl Router {
             self.denied = None;
             self.hold = Some(Hold {
                 act: act.clone(),
-                until: now + self.wiring.stagger,
+                until: now,
                 backoff: Backoff::new(WAIT_FIRST, WAIT_MAX),
             });
         }
@@ -289,7 +282,7 @@ impl Router {
             (Done::Labelled(Ok(End::Labelled)), Kind::Label(claim)) => {
                 let (node, term) = (claim.id, claim.term);
                 info!(cluster, %node, %term, "the leader's pod is labelled");
-                self.measure(claim, now);
+                self.denied = None;
                 self.compare_later(now);
                 self.rest(now, SHOWN_WITHIN);
             }
@@ -340,14 +333,6 @@ impl Router {
 
     fn compare_later(&mut self, now: Instant) {
         self.compare_at = now + self.comparing.wait();
-    }
-
-    fn measure(&mut self, claim: Claim, now: Instant) {
-        if self.measured.as_ref() != Some(&claim) {
-            (self.wiring.labelled)(now - self.believed_since);
-            self.measured = Some(claim);
-        }
-        self.denied = None;
     }
 
     fn refused(&mut self, why: String) {
