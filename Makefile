@@ -40,6 +40,9 @@ SEEDS ?= 100000
 FROM ?= 0
 SEEDS_OF_UNIT := 20
 
+# How often `make bench-cluster` takes the leader away.
+ROUNDS ?= 100
+
 # How many hostile inputs `make fuzz` tries on each surface, beginning with which seed.
 INPUTS ?= 10000000
 SEED ?= 1
@@ -198,8 +201,8 @@ bench: bench-deps ## Measures everything beside etcd: 25 minutes; nothing else s
 bench-deps: ## Builds etcd and its benchmark from pinned Go modules, into the cache.
 	tools/go/build etcd etcd-benchmark
 
-bench-cluster: image cluster-deps ## Failover on a real Kubernetes, in phases, 100 times; as root.
-	REMEMBER_FIGURES=100 $(CARGO) test --locked --test cluster
+bench-cluster: image cluster-deps ## Failover on a real Kubernetes, in phases, ROUNDS (100) times; as root.
+	REMEMBER_FIGURES=$(ROUNDS) $(CARGO) test --locked --test cluster
 
 bench-load: ## Half an hour of full write load; fails if the leader changes.
 	$(CARGO) build --locked --release

@@ -317,12 +317,9 @@ fn memory(cluster: &Cluster, hello: &Hello<'_>) {
     for node in processes::nodes(cluster, &hello.namespace) {
         resident.insert(format!("sidecar of {}", node.pod), node.resident_bytes());
     }
-    println!("\n| program | resident, MiB |\n|---|---|");
-    for (program, bytes) in resident {
-        println!(
-            "| {program} | {}.{} |",
-            bytes >> 20,
-            ((bytes % (1 << 20)) * 10) >> 20
-        );
+    println!("\n| program | resident, MiB | of that its own |\n|---|---|---|");
+    let mib = |bytes: u64| format!("{}.{}", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
+    for (program, [all, own]) in resident {
+        println!("| {program} | {} | {} |", mib(all), mib(own));
     }
 }

@@ -34,13 +34,16 @@ impl PodProcess {
         enter
     }
 
-    /// The memory that it has of its own or shares with files, in bytes.
-    pub(crate) fn resident_bytes(&self) -> u64 {
+    /// The memory that it has of its own or shares with files, in bytes, and what of that is its
+    /// own.
+    pub(crate) fn resident_bytes(&self) -> [u64; 2] {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_pid()));
         let status = status.unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.unwrap().trim().trim_end_matches(" kB");
-        kib.parse::<u64>().unwrap() << 10
+        ["VmRSS:", "RssAnon:"].map(|name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.unwrap().trim().trim_end_matches(" kB");
+            kib.parse::<u64>().unwrap() << 10
+        })
     }
 }
 
