@@ -201,7 +201,7 @@ bench: bench-deps ## Measures everything beside etcd: 25 minutes; nothing else s
 bench-deps: ## Builds etcd and its benchmark from pinned Go modules, into the cache.
 	tools/go/build etcd etcd-benchmark
 
-bench-cluster: image cluster-deps ## Failover on a real Kubernetes, in phases, ROUNDS (100) times; as root.
+bench-cluster: image cluster-deps ## Failover on a real Kubernetes, ROUNDS (100) times; as root.
 	REMEMBER_FIGURES=$(ROUNDS) $(CARGO) test --locked --test cluster
 
 bench-load: ## Half an hour of full write load; fails if the leader changes.
