@@ -3,14 +3,16 @@
 //! The world is an API server with a fence and pods; operators that each label another term; pods
 //! that end, and come back under their name as others or do not; one that comes late; a leader's
 //! label that is stripped because its node says that it does not lead (R2); and writes that an
-//! operator has given up and that are carried out nevertheless, at any later time. After every step
-//! of anybody: at most one pod has the leader's label, and no term goes back.
+//! operator has given up, one by one or all that are on their way, and that are carried out
+//! nevertheless, at any later time. Calls that are made at once are carried out in any order, and
+//! what is said to them is taken in when all are answered, as `carry.rs` does. After every step of
+//! anybody: at most one pod has the leader's label, and no term goes back.
 //!
 //! It is a program of its own because its worlds take hundreds of megabytes.
 
 #![cfg(test)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use remember::consensus::Term;
@@ -21,11 +23,18 @@ use remember::operator::route::{Answer, Call, Labelling, PodRole, PodSeen};
 struct World {
     fence: Term,
     pods: Vec<PodSeen>,
-    operators: Vec<Labelling>,
-    /// A write that its operator has given up.
-    astray: Option<Call>,
+    operators: Vec<Operator>,
+    /// Calls that their operator has given up.
+    astray: Vec<Call>,
     /// How often something may still happen.
     left: Left,
+}
+
+/// One operator, and what it was told of the calls that it has made at once.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Operator {
+    labelling: Labelling,
+    told: BTreeMap<usize, Answer>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -46,6 +55,39 @@ fn new_pod(name: &str, life: u8) -> PodSeen {
     }
 }
 
+impl Operator {
+    /// Its calls that nobody has answered, with their places among those made at once.
+    fn unanswered(&self) -> Vec<(usize, Call)> {
+        let calls = self.labelling.calls().unwrap_or_default();
+        let calls = calls.into_iter().enumerate();
+        calls
+            .filter(|(place, _)| !self.told.contains_key(place))
+            .collect()
+    }
+
+    /// Is told what became of one call, and takes all in once it is the last.
+    fn told(&mut self, place: usize, answer: Answer) {
+        self.told.insert(place, answer);
+        if self.unanswered().is_empty() {
+            let calls = self.labelling.calls().unwrap_or_default();
+            for (call, answer) in calls
+                .iter()
+                .zip(std::mem::take(&mut self.told).into_values())
+            {
+                self.labelling.answered(call, answer);
+            }
+        }
+    }
+
+    /// Drops what it was doing, and begins anew.
+    fn dropped(&mut self) {
+        self.told.clear();
+        for call in self.labelling.calls().unwrap_or_default() {
+            self.labelling.answered(&call, Answer::Conflict);
+        }
+    }
+}
+
 impl World {
     /// The first lives of pods `a` and `b`, and one operator for each claim of (term, pod's uid).
     /// Every other operator has seen where the fence is.
@@ -55,9 +97,12 @@ impl World {
             fence: Term(0),
             pods: vec![new_pod("a", 0), new_pod("b", 0)],
             operators: (operators.zip([Some(Term(0)), None].into_iter().cycle()))
-                .map(|((term, uid), fence)| Labelling::begin(Term(*term), Arc::from(*uid), fence))
+                .map(|((term, uid), fence)| Operator {
+                    labelling: Labelling::begin(Term(*term), Arc::from(*uid), fence),
+                    told: BTreeMap::new(),
+                })
                 .collect(),
-            astray: None,
+            astray: Vec::new(),
             left,
         }
     }
@@ -89,26 +134,33 @@ impl World {
     fn next(&self) -> Vec<Self> {
         let mut worlds = Vec::new();
         for (at, operator) in self.operators.iter().enumerate() {
-            for call in operator.calls().unwrap_or_default() {
+            let unanswered = operator.unanswered();
+            for (place, call) in &unanswered {
                 let mut answered = self.clone();
-                let answer = answered.serve(&call);
-                answered.operators[at].answered(&call, answer);
+                let answer = answered.serve(call);
+                answered.operators[at].told(*place, answer);
                 worlds.push(answered);
-                if self.left.timeouts > 0 && self.astray.is_none() {
-                    // It begins anew, or makes the same call again.
-                    let mut given_up = self.clone();
-                    given_up.left.timeouts -= 1;
-                    given_up.astray = Some(call.clone());
-                    worlds.push(given_up.clone());
-                    given_up.operators[at].answered(&call, Answer::Conflict);
-                    worlds.push(given_up);
+                if self.left.timeouts > 0 {
+                    // It makes the same call again.
+                    let mut repeats = self.clone();
+                    repeats.left.timeouts -= 1;
+                    repeats.astray.push(call.clone());
+                    worlds.push(repeats);
                 }
             }
+            if self.left.timeouts > 0 && !unanswered.is_empty() {
+                let mut dropped = self.clone();
+                dropped.left.timeouts -= 1;
+                let calls = unanswered.into_iter().map(|(_, call)| call);
+                dropped.astray.extend(calls);
+                dropped.operators[at].dropped();
+                worlds.push(dropped);
+            }
         }
-        if let Some(call) = &self.astray {
+        for at in 0..self.astray.len() {
             let mut late = self.clone();
-            late.astray = None;
-            late.serve(call);
+            let call = late.astray.remove(at);
+            late.serve(&call);
             worlds.push(late);
         }
         worlds.extend(self.with_pods_changed());
@@ -175,7 +227,7 @@ fn search(start: World) {
     let mut labelled = 0;
     while let Some((number, world)) = open.pop() {
         let mut operators = world.operators.iter();
-        if operators.all(|operator| operator.calls().is_err()) {
+        if operators.all(|operator| operator.labelling.calls().is_err()) {
             let mut pods = world.pods.iter();
             labelled += usize::from(pods.any(|pod| pod.role == Some(PodRole::Leader)));
             done.push(number);

@@ -55,7 +55,7 @@ impl Default for Metrics {
         );
         registry.register_with_unit(
             "label",
-            "From a leader that is believed to its pod's label",
+            "From a leader that is believed here to its pod's label, whoever wrote that",
             Unit::Seconds,
             m.labelled.clone(),
         );

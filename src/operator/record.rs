@@ -140,7 +140,7 @@ impl Records {
         }
     }
 
-    /// Raises the fence, if it is still where it was read.
+    /// Raises the fence, if it is still where it was seen.
     ///
     /// # Panics
     /// If `to` is not above `from`: the fence never goes back.

@@ -119,12 +119,10 @@ fn the_label_follows_the_leader() {
         let mut stage = Stage::set("follows").await;
         let first = stage.nodes.leader().await;
         let term = stage.routed_to(first).await;
-        assert!(
-            stage
-                .operators
-                .iter()
-                .any(|one| !one.labelled.lock().unwrap().is_empty())
-        );
+        let is_measured = |one: &Operator| !one.labelled.lock().unwrap().is_empty();
+        while !stage.operators.iter().any(is_measured) {
+            sleep(Duration::from_millis(2)).await;
+        }
 
         stage.nodes.stop(first).await;
         let second = stage.nodes.leader().await;

@@ -3,9 +3,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use remember::consensus::{ClusterId, Incarnation, NodeId, Term};
-use remember::operator::route::{Carrier, Claim, End, Fault, GaveUp, PodRole, PodSeen, ROUNDS_MAX};
+use remember::operator::route::{
+    Carrier, Claim, End, Fault, GaveUp, OUTRUN_WAIT, PodRole, PodSeen, ROUNDS_MAX,
+};
 use remember::operator::{ClusterKey, Fence, Records, Step, StepKind};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::fake_api::{CLUSTER, FakeApi, Fate, NAMESPACE, RECORD};
 
@@ -80,6 +83,70 @@ async fn the_label_goes_to_the_leader_and_moves_with_it() {
     assert_eq!(late, Ok(End::Overtaken(Term(9))));
     api.remove_pod("store-0");
     assert_eq!(carrier.label(&claim(0, 10)).await, Ok(End::LeaderGone));
+}
+
+#[tokio::test]
+async fn a_known_fence_is_raised_without_a_look_and_all_others_are_marked_before_the_leader() {
+    let api = fresh();
+    let carrier = carrier(&api);
+    carrier.label(&claim(1, 7)).await.unwrap();
+    let before = api.calls().len();
+    carrier.label(&claim(2, 8)).await.unwrap();
+    let calls = api.calls().split_off(before);
+    let record = format!("/api/v1/namespaces/shop/configmaps/{RECORD}");
+    assert_eq!(calls.len(), 6, "{calls:?}");
+    assert!(
+        calls[0].starts_with(&format!("PATCH {record}")),
+        "{calls:?}"
+    );
+    assert!(
+        calls[1].starts_with("GET /api/v1/namespaces/shop/pods"),
+        "{calls:?}"
+    );
+    assert!(calls[2].starts_with(&format!("GET {record}")), "{calls:?}");
+    assert_eq!(calls[5], format!("{POD}store-2"));
+}
+
+/// What the fence is raised to by another operator just before this one raises it to 9, and
+/// whether the labels are left to that one for a while.
+#[tokio::test(start_paused = true)]
+async fn labels_are_left_to_the_operator_that_raised_the_fence_to_the_same_term() {
+    for (raised, is_outrun) in [("9", true), ("8", false)] {
+        let api = fresh();
+        let carrier = carrier(&api);
+        carrier.label(&claim(1, 7)).await.unwrap();
+        let (other, mut is_first) = (api.clone(), true);
+        api.before(move |call| {
+            if call.starts_with("PATCH") && std::mem::take(&mut is_first) {
+                other.edit("configmaps", RECORD, |record| {
+                    record["data"]["fence"] = raised.into();
+                });
+            }
+        });
+        let begun = Instant::now();
+        assert_eq!(carrier.label(&claim(2, 9)).await, Ok(End::Labelled));
+        assert_eq!(begun.elapsed() >= OUTRUN_WAIT, is_outrun, "{raised}");
+        assert_eq!(api.labels()[2], "store-2 leader 9");
+    }
+}
+
+#[tokio::test]
+async fn a_known_fence_whose_record_is_lost_or_spoiled_is_made_anew() {
+    for spoiled in ["", "5"] {
+        let api = fresh();
+        let carrier = carrier(&api);
+        carrier.label(&claim(1, 7)).await.unwrap();
+        api.edit("configmaps", RECORD, |record| {
+            record["data"]["fence"] = spoiled.into();
+        });
+        assert_eq!(
+            carrier.label(&claim(2, 8)).await,
+            Ok(End::Labelled),
+            "{spoiled:?}"
+        );
+        assert_eq!(api.fence(), "8");
+        assert_eq!(api.labels()[2], "store-2 leader 8");
+    }
 }
 
 /// Meets each fate once, at the n-th request, for every n.
@@ -291,10 +358,17 @@ async fn only_the_label_that_was_seen_is_stripped() {
 
 #[tokio::test]
 async fn operators_that_label_at_once_come_to_one_leader() {
-    for (first, second) in [(claim(0, 7), claim(1, 8)), (claim(1, 8), claim(1, 8))] {
+    let (earlier, later) = (claim(0, 7), claim(1, 8));
+    for (fence, first, second) in [
+        ("0", &earlier, &later),
+        ("0", &later, &later),
+        // Nobody is the first to raise it, and both write at once.
+        ("8", &later, &later),
+    ] {
         let api = fresh();
+        api.put_record(fence);
         let (one, two) = (carrier(&api), carrier(&api));
-        let ends = tokio::join!(one.label(&first), two.label(&second));
+        let ends = tokio::join!(one.label(first), two.label(second));
         assert_eq!(ends.1, Ok(End::Labelled));
         assert!(ends.0.is_ok(), "{ends:?}");
         assert_eq!(api.labels()[1], "store-1 leader 8");

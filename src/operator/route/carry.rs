@@ -6,13 +6,13 @@
 //! tested for; then the version of the whole pod is.
 //!
 //! A request that fails in passing (no answer in time, an API server that is overloaded or
-//! starting) says nothing about what has been written, so the sequence starts over, after a while
-//! that grows, and for a limited number of calls.
+//! starting) says nothing about what has been written, so it is made again, after a while that
+//! grows, and for a limited number of rounds.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -27,6 +27,7 @@ use super::{Answer, Call, Claim, End, Labelling, PodRole, PodSeen};
 use crate::consensus::Term;
 use crate::crd::{CLUSTER_LABEL, FIELD_MANAGER, ROLE_LABEL, TERM_ANNOTATION};
 use crate::operator::backoff::Backoff;
+use crate::operator::context::lock;
 use crate::operator::patch;
 use crate::operator::pods::pod_seen;
 use crate::operator::{ClusterKey, Fence, Records};
@@ -35,9 +36,9 @@ use crate::operator::{ClusterKey, Fence, Records};
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many rounds of calls one attempt may take; then it is given up.
 pub const ROUNDS_MAX: u32 = 64;
-/// How long to leave the labels to another operator that has raised the fence first: it is writing
-/// them now, and two at once make each other's writes conflict.
-const OUTRUN_WAIT: Duration = Duration::from_millis(100);
+/// How long to leave the labels to another operator that has raised the fence first: longer than
+/// what is left of that takes, as a rule.
+pub const OUTRUN_WAIT: Duration = Duration::from_millis(200);
 /// How long to wait after a call that failed in passing, and the longest such wait.
 const WAIT_FIRST: Duration = Duration::from_millis(25);
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -80,6 +81,9 @@ pub struct GaveUp {
     pub last: String,
 }
 
+/// The details of all pods that were listed, by uid.
+type AllDetails = BTreeMap<Arc<str>, Details>;
+
 /// What a list says of a pod beyond what labels are about.
 struct Details {
     resource_version: String,
@@ -101,11 +105,11 @@ impl Carrier {
     /// Labels the pod of a claim as the leader, and all others as followers.
     ///
     /// # Errors
-    /// If it took too many calls. What is written then is sound; try again after a while.
+    /// If it took too many rounds of calls. What is written then is sound; try again after a while.
     pub async fn label(&self, claim: &Claim) -> Result<End, GaveUp> {
         let begin = |fence| Labelling::begin(claim.term, Arc::clone(&claim.pod), fence);
         let mut labelling = begin(self.fence_seen());
-        let mut details = BTreeMap::new();
+        let details = Mutex::default();
         let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
         let mut last = Fault::Conflict;
         for _ in 0..ROUNDS_MAX {
@@ -118,7 +122,12 @@ impl Carrier {
                     }
                 }
                 Err(end) => return Ok(end),
-                Ok(calls) => self.round(&mut labelling, &calls, &mut details).await,
+                Ok(calls) => {
+                    if labelling.is_outrun() {
+                        sleep(OUTRUN_WAIT).await;
+                    }
+                    self.round(&mut labelling, &calls, &details).await
+                }
             };
             match answered {
                 Ok(()) => backoff.reset(),
@@ -144,21 +153,15 @@ impl Carrier {
         &self,
         labelling: &mut Labelling,
         calls: &[Call],
-        details: &mut BTreeMap<Arc<str>, Details>,
+        details: &Mutex<AllDetails>,
     ) -> Result<(), Fault> {
-        let answers = match calls {
-            [Call::ListPods] => vec![self.list_with(details).await.map(Answer::Pods)],
-            calls => join_all(calls.iter().map(|call| self.carry_out(call, details))).await,
-        };
+        let answers = join_all(calls.iter().map(|call| self.carry_out(call, details))).await;
         let mut round = Ok(());
         for (call, answered) in calls.iter().zip(answers) {
             match answered {
                 Ok(answer) => labelling.answered(call, answer),
                 Err(fault @ Fault::Passing(_)) => round = Err(fault),
                 Err(fault) => {
-                    if matches!(call, Call::RaiseFence { .. }) && fault == Fault::Conflict {
-                        sleep(OUTRUN_WAIT).await;
-                    }
                     labelling.answered(call, Answer::from(fault.clone()));
                     round = round.and(Err(fault));
                 }
@@ -190,7 +193,7 @@ impl Carrier {
 
     /// Lists the pods of the cluster, from the API server itself.
     pub async fn list(&self) -> Result<Vec<PodSeen>, Fault> {
-        self.list_with(&mut BTreeMap::new()).await
+        Ok(self.list_with_details().await?.0)
     }
 
     /// Makes a record that is lost anew, from the highest term on pods and in the claim.
@@ -206,11 +209,7 @@ impl Carrier {
         })
     }
 
-    async fn carry_out(
-        &self,
-        call: &Call,
-        details: &BTreeMap<Arc<str>, Details>,
-    ) -> Result<Answer, Fault> {
+    async fn carry_out(&self, call: &Call, details: &Mutex<AllDetails>) -> Result<Answer, Fault> {
         let saw = |fence: Term| self.fence.store(fence.0, Ordering::Relaxed);
         match call {
             Call::ReadFence => {
@@ -229,22 +228,23 @@ impl Carrier {
                 saw(*to);
                 Ok(Answer::Written)
             }
-            Call::ListPods => Ok(Answer::Pods(self.list().await?)),
+            Call::ListPods => {
+                let (pods, listed) = self.list_with_details().await?;
+                *lock(details) = listed;
+                Ok(Answer::Pods(pods))
+            }
             Call::Mark { seen, role, term } => {
-                let details = details.get(&seen.uid).ok_or(Fault::Conflict)?;
-                self.patch(&seen.name, &mark(seen, details, *role, *term))
-                    .await?;
+                let operations = (lock(details).get(&seen.uid))
+                    .map(|details| mark(seen, details, *role, *term))
+                    .ok_or(Fault::Conflict)?;
+                self.patch(&seen.name, &operations).await?;
                 Ok(Answer::Written)
             }
         }
     }
 
-    async fn list_with(
-        &self,
-        details: &mut BTreeMap<Arc<str>, Details>,
-    ) -> Result<Vec<PodSeen>, Fault> {
-        details.clear();
-        let mut pods = Vec::new();
+    async fn list_with_details(&self) -> Result<(Vec<PodSeen>, AllDetails), Fault> {
+        let (mut pods, mut details) = (Vec::new(), AllDetails::new());
         // Without a version the list is read from where pods are kept, not from a cache.
         let mut page = ListParams::default()
             .labels(&self.of_cluster)
@@ -259,7 +259,7 @@ impl Carrier {
             }
             page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
             if page.continue_token.is_none() {
-                return Ok(pods);
+                return Ok((pods, details));
             }
         }
         Err(Fault::Denied(format!(

@@ -75,7 +75,7 @@ pub enum Call {
     ReadFence,
     /// Set the fence to `to`, if it is still at `from`.
     RaiseFence {
-        /// What was read.
+        /// Where it was seen last.
         from: Term,
         /// The term that is to be labelled.
         to: Term,
@@ -133,12 +133,14 @@ pub enum End {
 }
 
 /// One attempt to label the leader of one term. Conflicts start it over as often as there are any:
-/// whoever carries it out limits the calls.
+/// whoever carries it out limits that.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Labelling {
     term: Term,
     leader: Arc<str>,
     step: Step,
+    /// Whether its raise of the fence came too late, until the fence is known to be elsewhere.
+    is_late: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -169,6 +171,7 @@ impl Labelling {
             term,
             leader,
             step: below.map_or(Step::ReadFence, |from| Step::Raise { from }),
+            is_late: false,
         }
     }
 
@@ -201,6 +204,14 @@ impl Labelling {
         }
     }
 
+    /// Whether another operator has just raised the fence to this very term. It is writing the
+    /// labels now, and two at once make each other's writes conflict: it may be left alone for a
+    /// while.
+    #[must_use]
+    pub fn is_outrun(&self) -> bool {
+        self.is_late && self.step == Step::List
+    }
+
     /// Takes in what the API server said to one of [`Labelling::calls`]. What is said to a call
     /// that is not wanted any more changes nothing.
     pub fn answered(&mut self, call: &Call, answer: Answer) {
@@ -208,6 +219,7 @@ impl Labelling {
             return;
         }
         let step = std::mem::replace(&mut self.step, Step::ReadFence);
+        self.is_late |= matches!((&step, &answer), (Step::Raise { .. }, Answer::Conflict));
         self.step = match (step, answer) {
             (Step::Raise { .. }, Answer::Written) => Step::List,
             (Step::List, Answer::Pods(pods)) => Step::ReadFenceAgain { pods },
@@ -225,6 +237,7 @@ impl Labelling {
             // Whatever else is said, nothing is known: from the start.
             _ => Step::ReadFence,
         };
+        self.is_late &= matches!(self.step, Step::ReadFence | Step::List);
     }
 
     /// Step 1: where the fence is, it decides who goes on.
@@ -373,10 +386,26 @@ mod tests {
         answer(&mut labelling, &Answer::Conflict);
         answer(&mut labelling, &Answer::Fence(Term(6)));
         assert_eq!(labelling.calls(), raise(6));
+        answer(&mut labelling, &Answer::Written);
+        assert!(!labelling.is_outrun(), "it was the first to raise it");
         for no_lower in [7, 8] {
             let labelling = begin("uid-of-a", Some(Term(no_lower)));
             assert_eq!(labelling.calls(), Ok(vec![Call::ReadFence]));
         }
+    }
+
+    #[test]
+    fn who_finds_the_fence_raised_to_its_own_term_is_outrun() {
+        let mut labelling = begin("uid-of-a", Some(Term(5)));
+        answer(&mut labelling, &Answer::Conflict);
+        assert!(!labelling.is_outrun(), "nobody knows to which term");
+        answer(&mut labelling, &Answer::Fence(Term(7)));
+        assert!(labelling.is_outrun());
+        answer(&mut labelling, &Answer::Pods(Vec::new()));
+        assert!(!labelling.is_outrun());
+        let mut labelling = begin("uid-of-a", None);
+        answer(&mut labelling, &Answer::Fence(Term(7)));
+        assert!(!labelling.is_outrun(), "it may have been raised long ago");
     }
 
     #[test]

@@ -36,7 +36,7 @@ mod verdict;
 mod view;
 
 #[cfg(feature = "full")]
-pub use carry::{Carrier, Fault, GaveUp, ROUNDS_MAX};
+pub use carry::{Carrier, Fault, GaveUp, OUTRUN_WAIT, ROUNDS_MAX};
 pub use decision::{Act, LEADERLESS_MAX, decide};
 pub use labelling::{Answer, Call, End, Labelling, PodRole, PodSeen};
 #[cfg(feature = "full")]

@@ -49,8 +49,8 @@ pub struct Wiring {
     pub pods: watch::Receiver<PodViews>,
     /// Connects to their nodes.
     pub dial: Dial,
-    /// Told, once a claim, how long it took from believing it until its pod was seen to have the
-    /// label, whoever wrote it.
+    /// Told, once a claim, how long it took from believing it until its pod was seen to get the
+    /// label, whoever wrote it. Of a pod that had it before nothing is told.
     pub labelled: Arc<dyn Fn(Duration) + Send + Sync>,
 }
 
@@ -71,7 +71,7 @@ pub struct Router {
     heard: watch::Receiver<Reports>,
     view: watch::Sender<View>,
     believed_since: Instant,
-    /// The claim of which it was told how long its label took.
+    /// The newest claim whose pod was seen to have the label.
     measured: Option<Claim>,
     errand: Option<Errand>,
     hold: Option<Hold>,
@@ -209,7 +209,9 @@ impl Router {
         if let (Belief::Led(claim), Routed::Labelled { .. }) = (&view.belief, &view.routed)
             && self.measured.as_ref() != Some(claim)
         {
-            (self.wiring.labelled)(self.believed_since.elapsed());
+            if self.view.borrow().belief == view.belief {
+                (self.wiring.labelled)(self.believed_since.elapsed());
+            }
             self.measured = Some(claim.clone());
         }
         self.view.send_if_modified(|known| {
