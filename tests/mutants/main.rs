@@ -24,12 +24,17 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use check::{Check, Program, Verdict, shortened};
 use patch::Patch;
 use tree::Tree;
 
+/// How many copies of the sources there are at most, each of which is built and checked beside the
+/// others.
+const TREES_MAX: usize = 4;
 /// How many mutants there are at least, and how many of them do harm only after a crash, a reorder
 /// or a pause.
 const MUTANTS_MIN: usize = 24;
@@ -81,19 +86,26 @@ fn run() -> Result<(), String> {
     if chosen.is_empty() {
         return Err(format!("no mutant's name holds {wanted:?}"));
     }
-    let tree = Tree::of(&root).map_err(|error| format!("no copy of the sources: {error}"))?;
+    let trees = thread::available_parallelism().map_or(1, usize::from);
+    let trees: Result<Vec<_>, _> = (0..trees.min(TREES_MAX))
+        .map(|number| Tree::of(&root, number))
+        .collect();
+    let trees = trees.map_err(|error| format!("no copy of the sources: {error}"))?;
     if env::var_os("REMEMBER_MUTANTS_ALL").is_some() {
-        return compare(&tree, &chosen);
+        return compare(&trees[0], &chosen);
     }
-    baseline(&tree, &chosen)?;
-    hunt_all(&tree, &chosen)
+    baseline(&trees[0], &chosen)?;
+    hunt_all(&trees, &chosen)
 }
 
-/// Plants one bug after the other, and tells of all that were not caught.
-fn hunt_all(tree: &Tree, mutants: &[&Mutant]) -> Result<(), String> {
+/// Plants each bug, one a tree at a time, and tells of all that were not caught.
+fn hunt_all(trees: &[Tree], mutants: &[&Mutant]) -> Result<(), String> {
     let all_begin = Instant::now();
-    let mut complaints = Vec::new();
-    for mutant in mutants {
+    let left = Mutex::new(mutants.iter());
+    let complaints = Mutex::new(Vec::new());
+    let hunt_next = |tree: &Tree| {
+        let next = left.lock().ok().and_then(|mut left| left.next());
+        let Some(mutant) = next else { return false };
         let (name, check) = (&mutant.patch.name, &mutant.check);
         let begin = Instant::now();
         let judged = hunt(tree, mutant);
@@ -102,10 +114,19 @@ fn hunt_all(tree: &Tree, mutants: &[&Mutant]) -> Result<(), String> {
             Ok(()) => println!("{name}: caught by {check} in {seconds:.1} s"),
             Err(complaint) => {
                 println!("{name}: {complaint}");
-                complaints.push(format!("{name}: {}", first_line(&complaint)));
+                if let Ok(mut complaints) = complaints.lock() {
+                    complaints.push(format!("{name}: {}", first_line(&complaint)));
+                }
             }
         }
-    }
+        true
+    };
+    thread::scope(|scope| {
+        for tree in trees {
+            scope.spawn(|| while hunt_next(tree) {});
+        }
+    });
+    let complaints = complaints.into_inner().map_err(|error| error.to_string())?;
     let (all, seconds) = (mutants.len(), all_begin.elapsed().as_secs_f64());
     if complaints.is_empty() {
         println!("all {all} mutants were caught, in {seconds:.1} s");

@@ -31,9 +31,9 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The copy of the repository at `from`.
-    pub(crate) fn of(from: &Path) -> io::Result<Self> {
-        let scratch = from.join("target/mutants");
+    /// A copy of the repository at `from`, one of several.
+    pub(crate) fn of(from: &Path, number: usize) -> io::Result<Self> {
+        let scratch = from.join("target/mutants").join(number.to_string());
         let tree = Self {
             from: from.to_owned(),
             root: scratch.join("tree"),
