@@ -131,7 +131,8 @@ fn machine_has_no_power(hello: &Hello<'_>, leader: &Leader) -> Leader {
 }
 
 /// While no API server answers, the nodes elect as ever; the label follows once there is one. And
-/// no operator is needed for that: all of them are killed meanwhile.
+/// no operator is needed for that: all of them are killed meanwhile. Traffic follows the label by
+/// way of kube-proxy, which only asks again after up to a minute: other stories wait for that.
 pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
     helm::be_installed(cluster);
     make_namespace(cluster, "outage");
@@ -151,12 +152,12 @@ pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
         let ready = cluster.kubectl_output(&["get", "--raw", "/readyz"]);
         ready.status.success().then_some(())
     });
-    let after = hello.next_leader(&before);
+    let after = hello.next_label(&before);
     assert_eq!(
         (after.pod.as_str(), after.term),
         (elected.0.as_str(), elected.1)
     );
-    hello.settle();
+    hello.settle_labels();
     hello.delete();
 }
 

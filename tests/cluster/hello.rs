@@ -153,12 +153,17 @@ impl<'a> Hello<'a> {
         })
     }
 
+    /// Waits for the label of a leader in a later term than that of `before`.
+    pub(crate) fn next_label(&self, before: &Leader) -> Leader {
+        wait_for("the leader's label to move", || {
+            self.leader_seen().filter(|now| now.term > before.term)
+        })
+    }
+
     /// Waits for a leader in a later term than that of `before`, to which its Service leads.
     pub(crate) fn next_leader(&self, before: &Leader) -> Leader {
         let begun = Instant::now();
-        let next = wait_for("the leader's label to move", || {
-            self.leader_seen().filter(|now| now.term > before.term)
-        });
+        let next = self.next_label(before);
         let labelled = begun.elapsed();
         self.reach(&next);
         println!(
@@ -182,21 +187,26 @@ impl<'a> Hello<'a> {
         });
     }
 
-    /// Waits until all three pods are ready, one leads, and the status says so.
+    /// Waits until all three pods are ready, one leads, the status says so, and traffic gets there.
     pub(crate) fn settle(&self) -> Leader {
+        let leader = self.settle_labels();
+        self.reach(&leader);
+        leader
+    }
+
+    /// Waits until all three pods are ready, one leads, and the status says so.
+    pub(crate) fn settle_labels(&self) -> Leader {
         wait_for("three ready pods, one of which leads", || {
             let ready = self.pods().iter().filter(|pod| is_ready(pod)).count();
             (ready == 3 && self.condition("Ready").0 == "True").then_some(())
         });
-        let leader = wait_for("the status to name the leader that is seen", || {
+        wait_for("the status to name the leader that is seen", || {
             let leader = self.leader_seen()?;
             let status = &self.seen()["status"];
             let is_told =
                 status["leader"]["pod"] == leader.pod.as_str() && status["term"] == leader.term;
             is_told.then_some(leader)
-        });
-        self.reach(&leader);
-        leader
+        })
     }
 
     /// What the app behind the leader's Service answers to one machine after the other: one that is

@@ -130,9 +130,12 @@ pub(crate) fn drift_is_repaired_and_quiet_is_quiet(cluster: &Cluster) {
             (!found.is_empty()).then_some(())
         });
     }
-    let quiet = std::time::Duration::from_secs(20);
-    std::thread::sleep(quiet);
-    let written = writes(cluster);
+    let mut written = writes(cluster);
+    wait_for("what follows from the repairs to be written", || {
+        watch_for(std::time::Duration::from_secs(5), || {});
+        let before = std::mem::replace(&mut written, writes(cluster));
+        (before.len() == written.len()).then_some(())
+    });
     watch_for(std::time::Duration::from_mins(1), || {});
     let since: Vec<_> = writes(cluster).split_off(written.len());
     assert!(since.is_empty(), "written in a quiet minute: {since:#?}");

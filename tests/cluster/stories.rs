@@ -70,12 +70,7 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         faults::the_api_server_is_not_needed_to_elect,
         2,
     ),
-    ("operators_may_end", faults::operators_may_end, 2),
-    (
-        "half_of_all_calls_may_fail",
-        faults::half_of_all_calls_may_fail,
-        2,
-    ),
+    // These need no kube-proxy, which takes a while to find the API server again.
     (
         "a_node_without_power_comes_back",
         a_node_without_power_comes_back,
@@ -86,6 +81,12 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         "down_cleans_up_after_a_dead_keeper",
         down_cleans_up_after_a_dead_keeper,
         0,
+    ),
+    ("operators_may_end", faults::operators_may_end, 2),
+    (
+        "half_of_all_calls_may_fail",
+        faults::half_of_all_calls_may_fail,
+        2,
     ),
 ];
 
