@@ -139,7 +139,7 @@ unit: ## All tests: of the modules, of the documents, of the repository itself.
 	REMEMBER_SEEDS=$(SEEDS_OF_UNIT) $(CARGO) test --locked
 
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
-	$(CARGO) test --locked --profile sim --test simulation
+	$(CARGO) test --locked --profile sim --no-default-features --test simulation
 
 faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in namespaces of its own.
 	$(CARGO) test --locked --profile sim --test faults
@@ -174,7 +174,7 @@ cluster-down: ## Ends it and removes all of it but the cached programs.
 
 soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes.
 	REMEMBER_FROM=$(FROM) REMEMBER_SEEDS=$(SEEDS) \
-		$(CARGO) test --locked --profile sim --test simulation
+		$(CARGO) test --locked --profile sim --no-default-features --test simulation
 
 fuzz: ## INPUTS=n hostile inputs on each surface: bytes of peers, data directories, HTTP.
 	for test in '--test wire no_input_breaks' '--test storage no_directory_breaks' \
