@@ -2,8 +2,26 @@
 //! it because something is not as it was seen.
 
 use kube::Error;
-use kube::api::Patch;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+
+use crate::crd::FIELD_MANAGER;
+
+/// How whatever this operator patches is signed, so that users see by whom a field was written.
+pub(super) fn signed() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// How whatever it creates or replaces is signed.
+pub(super) fn signed_whole() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
 
 /// Something has to be exactly this. What is absent cannot be tested for.
 pub(super) fn test(path: &str, value: &str) -> Value {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -39,10 +39,9 @@ use super::secrets::Kept;
 use super::stamp::Stamp;
 use super::status::{Seen, Work, status};
 use super::validate::{Refusal, validate};
-use super::{roller, secrets};
+use super::{patch, roller, secrets};
 use crate::crd::{
-    ConditionKind, Conditions, FIELD_MANAGER, RememberCluster, followers_service, leader_service,
-    record,
+    ConditionKind, Conditions, RememberCluster, followers_service, leader_service, record,
 };
 
 /// How often everything is compared though nothing seems to have changed; Secrets, which are not
@@ -118,15 +117,13 @@ async fn visit(cluster: &RememberCluster, context: &Context) -> Result<Action, T
     }
     let worked = work(cluster, &key, context).await;
     let (work, failed) = match worked {
-        Ok(work) => (work, None),
+        Ok(Some(work)) => (work, None),
+        Ok(None) => return Ok(Action::requeue(LOOK_AGAIN)),
         Err(trouble) => match trouble.refusal() {
             Some(Refusal { reason, sentence }) => (Work::Refused { reason, sentence }, None),
             None => (Work::Failed(trouble.reason()), Some(trouble)),
         },
     };
-    if work == Work::Left {
-        return Ok(Action::requeue(LOOK_AGAIN));
-    }
     report(cluster, &key, &work, context).await?;
     if let Some(trouble) = failed {
         return Err(trouble);
@@ -142,12 +139,13 @@ async fn visit(cluster: &RememberCluster, context: &Context) -> Result<Action, T
     }))
 }
 
-/// Makes the objects what they should be, and goes one step further with the pods.
+/// Makes the objects what they should be, and goes one step further with the pods; `None` if that
+/// is left to an operator that started later.
 async fn work(
     cluster: &RememberCluster,
     key: &ClusterKey,
     context: &Context,
-) -> Result<Work, Trouble> {
+) -> Result<Option<Work>, Trouble> {
     let sets = Api::<StatefulSet>::namespaced(context.client.clone(), &key.namespace);
     let set = in_time(sets.get_opt(&key.name)).await?;
     // Traffic first, and what it needs: for a cluster that is paused, or whose spec has become bad,
@@ -162,11 +160,11 @@ async fn work(
     }
     let stamp = set.as_ref().and_then(Stamp::on);
     let Some(stamp) = context.stamp.against(stamp.as_ref()) else {
-        return Ok(Work::Left);
+        return Ok(None);
     };
     validate(cluster).map_err(Trouble::Refused)?;
     if cluster.spec.paused {
-        return Ok(Work::Paused);
+        return Ok(Some(Work::Paused));
     }
     let mut objects = build(cluster, &context.settings.defaults).map_err(Trouble::Refused)?;
     for object in &mut objects {
@@ -186,7 +184,7 @@ async fn work(
     remove_orphans(cluster, key, context).await?;
     let set = in_time(sets.get_opt(&key.name)).await?;
     let next = roller::roll(cluster, key, set.as_ref(), context).await?;
-    Ok(Work::Applied(next))
+    Ok(Some(Work::Applied(next)))
 }
 
 /// Renews certificates, and routes with what there is.
@@ -303,14 +301,10 @@ async fn write_status(
     version: Option<String>,
     said: serde_json::Value,
 ) -> Result<(), Trouble> {
-    let patch = json!({"metadata": {"resourceVersion": version}, "status": said});
+    let status = json!({"metadata": {"resourceVersion": version}, "status": said});
     let clusters = Api::<Watched>::namespaced(context.client.clone(), &key.namespace);
-    let by = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::Merge(patch);
-    in_time(clusters.patch_status(&key.name, &by, &patch))
+    let status = Patch::Merge(status);
+    in_time(clusters.patch_status(&key.name, &patch::signed(), &status))
         .await
         .map(drop)
 }

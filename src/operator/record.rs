@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ObjectMeta, Patch};
 use kube::{Api, Client, Error};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -18,7 +18,7 @@ use tracing::warn;
 use super::patch;
 use super::pods::{ClusterKey, parse_term};
 use crate::consensus::Term;
-use crate::crd::{CLUSTER_LABEL, FIELD_MANAGER, record};
+use crate::crd::{CLUSTER_LABEL, record};
 
 const FENCE: &str = "fence";
 const STEP: &str = "step";
@@ -130,11 +130,7 @@ impl Records {
             data: Some(BTreeMap::from([(FENCE.to_owned(), fence.to_string())])),
             ..ConfigMap::default()
         };
-        let manager = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match self.api.create(&manager, &object).await {
+        match self.api.create(&patch::signed_whole(), &object).await {
             Err(Error::Api(status)) if status.is_already_exists() => Ok(()),
             created => created.map(drop),
         }
@@ -192,11 +188,8 @@ impl Records {
 
     async fn patch(&self, operations: &[serde_json::Value]) -> Result<(), Error> {
         let patch: Patch<()> = patch::json(operations)?;
-        let manager = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patched = self.api.patch(&self.name(), &manager, &patch).await;
+        let signed = patch::signed();
+        let patched = self.api.patch(&self.name(), &signed, &patch).await;
         patched.map(drop)
     }
 }

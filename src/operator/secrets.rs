@@ -9,7 +9,6 @@ use std::time::SystemTime;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::Value;
 use tracing::info;
@@ -18,9 +17,9 @@ use super::apply::in_time;
 use super::build::{Component, owned};
 use super::certificates::{self, Data, Held};
 use super::error::Trouble;
-use super::ownership;
 use super::pods::ClusterKey;
-use crate::crd::{FIELD_MANAGER, RememberCluster, authority_secret, tls_secret};
+use super::{ownership, patch};
+use crate::crd::{RememberCluster, authority_secret, tls_secret};
 
 /// The two Secrets of a cluster, as they were read.
 pub(super) struct Kept {
@@ -123,10 +122,7 @@ async fn write(
 ) -> Result<(), Trouble> {
     let bytes = |(key, value): (&String, &Vec<u8>)| (key.clone(), ByteString(value.clone()));
     let data: BTreeMap<_, _> = data.iter().map(bytes).collect();
-    let by = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
+    let by = patch::signed_whole();
     info!(name, cluster = ?cluster.metadata.name, "writing certificates");
     if let Some(before) = before {
         let mut secret = before.clone();

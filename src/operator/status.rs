@@ -56,8 +56,6 @@ pub(super) enum Work {
     },
     /// Something failed that may pass, and is tried again: one word.
     Failed(&'static str),
-    /// An operator of another kind, which started later, makes them.
-    Left,
 }
 
 /// The status of a cluster as it should read now.
@@ -213,11 +211,6 @@ impl Seen<'_> {
                 true,
                 *reason,
                 "something failed, and is tried again; see the log of the operator".to_owned(),
-            ),
-            Work::Left => (
-                true,
-                "Left",
-                "an operator that started later makes the objects".to_owned(),
             ),
         };
         told.say(

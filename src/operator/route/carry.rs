@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, ObjectMeta, PartialObjectMeta, PatchParams};
+use kube::api::{ListParams, ObjectMeta, PartialObjectMeta};
 use kube::{Api, Client, Error};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -25,7 +25,7 @@ use tracing::debug;
 
 use super::{Answer, Call, Claim, End, Labelling, PodRole, PodSeen};
 use crate::consensus::Term;
-use crate::crd::{CLUSTER_LABEL, FIELD_MANAGER, ROLE_LABEL, TERM_ANNOTATION};
+use crate::crd::{CLUSTER_LABEL, ROLE_LABEL, TERM_ANNOTATION};
 use crate::operator::backoff::Backoff;
 use crate::operator::context::lock;
 use crate::operator::patch;
@@ -270,12 +270,8 @@ impl Carrier {
     }
 
     async fn patch(&self, pod: &str, operations: &[Value]) -> Result<(), Fault> {
-        let manager = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
         let patch = patch::json(operations).map_err(|error| Fault::from(&error))?;
-        in_time(self.pods.patch(pod, &manager, &patch)).await?;
+        in_time(self.pods.patch(pod, &patch::signed(), &patch)).await?;
         Ok(())
     }
 }
