@@ -141,7 +141,7 @@ impl Server {
             limits: self.limits.clone(),
             metrics: Rc::clone(&self.metrics),
             connections: JoinSet::new(),
-            activities: Vec::new(),
+            watched: Watched::default(),
             stop: self.stop.subscribe(),
         };
         let run = port.run(listener, self.stop.subscribe());
@@ -165,8 +165,32 @@ struct Port<T, R> {
     limits: Limits,
     metrics: Rc<Metrics>,
     connections: JoinSet<()>,
-    activities: Vec<Rc<Activity>>,
+    watched: Watched,
     stop: watch::Receiver<Option<Instant>>,
+}
+
+/// The connections of a port that are looked at from time to time. Each holds on to the memory of
+/// its task, so those that have ended are forgotten soon.
+#[derive(Default)]
+struct Watched(Vec<Rc<Activity>>);
+
+impl Watched {
+    /// How many that have ended may be among them, beside as many as have not.
+    const ENDED_MAX: usize = 16;
+
+    fn begin(&mut self) -> Rc<Activity> {
+        let activity = Rc::new(Activity::default());
+        self.0.push(Rc::clone(&activity));
+        activity
+    }
+
+    /// One has ended, and so many have not.
+    fn ended(&mut self, left: usize) {
+        if self.0.len() > 2 * left + Self::ENDED_MAX {
+            // A connection that has ended keeps no reference to its activity.
+            self.0.retain(|activity| Rc::strong_count(activity) > 1);
+        }
+    }
 }
 
 impl<T: Transport, R: Route> Port<T, R> {
@@ -177,7 +201,10 @@ impl<T: Transport, R: Route> Port<T, R> {
             let has_room = self.connections.len() < self.limits.connections_max;
             tokio::select! {
                 accepted = listener.accept(), if has_room => self.accepted(accepted).await,
-                Some(_) = self.connections.join_next() => self.count(),
+                Some(_) = self.connections.join_next() => {
+                    self.watched.ended(self.connections.len());
+                    self.count();
+                }
                 _ = looks.tick() => self.look(),
                 _ = stop.wait_for(Option::is_some) => break,
             }
@@ -200,11 +227,7 @@ impl<T: Transport, R: Route> Port<T, R> {
     }
 
     fn serve(&mut self, tcp: TcpStream, address: SocketAddr) {
-        if self.activities.len() > 2 * self.limits.connections_max {
-            self.forget_ended();
-        }
-        let activity = Rc::new(Activity::default());
-        self.activities.push(Rc::clone(&activity));
+        let activity = self.watched.begin();
         let (transport, route) = (self.transport.clone(), Rc::clone(&self.route));
         let wait = self.limits.head_wait;
         let mut stop = self.stop.clone();
@@ -231,23 +254,16 @@ impl<T: Transport, R: Route> Port<T, R> {
     }
 
     /// Ends the connections that are of no use.
-    fn look(&mut self) {
-        self.forget_ended();
+    fn look(&self) {
         let looks = self.limits.idle_wait.as_nanos() / self.limits.head_wait.as_nanos().max(1);
         let idle_looks = u32::try_from(looks).unwrap_or(u32::MAX).max(2);
-        for activity in &self.activities {
+        for activity in &self.watched.0 {
             activity.look(idle_looks);
         }
     }
 
-    /// A connection that has ended keeps no reference to its activity.
-    fn forget_ended(&mut self) {
-        self.activities
-            .retain(|activity| Rc::strong_count(activity) > 1);
-    }
-
     async fn drain(mut self, deadline: Instant) {
-        for activity in &self.activities {
+        for activity in &self.watched.0 {
             activity.finish();
         }
         let ended = async { while self.connections.join_next().await.is_some() {} };
@@ -261,5 +277,24 @@ impl<T: Transport, R: Route> Port<T, R> {
             self.connections.shutdown().await;
         }
         self.count();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_have_ended_are_forgotten_and_others_are_not() {
+        let mut watched = Watched::default();
+        let open: Vec<_> = (0..3).map(|_| watched.begin()).collect();
+        for _ in 0..1000 {
+            drop(watched.begin());
+            watched.ended(open.len());
+            assert!(watched.0.len() <= 2 * open.len() + Watched::ENDED_MAX);
+        }
+        for activity in &open {
+            assert!(watched.0.iter().any(|known| Rc::ptr_eq(known, activity)));
+        }
     }
 }

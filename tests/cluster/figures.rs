@@ -35,6 +35,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// How long things may settle between two rounds.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// An election that took longer, in microseconds, is told with what sidecars logged meanwhile.
+const SLOW: Micros = 100_000;
+
 /// Microseconds since 1970.
 type Micros = i128;
 
@@ -101,6 +104,15 @@ fn round(hello: &Hello<'_>, client: &Client, fault: fn(&Hello<'_>, &Leader)) -> 
     };
     round.detect = first("Suspected").or_else(|| first("HandingOver"));
     round.elect = first(&format!("Established {{ term: t{} }}", next.term));
+    if round.elect.is_some_and(|elect| elect - round.fault > SLOW) {
+        println!("  a slow election; what sidecars logged, in microseconds from the fault:");
+        let mut lines: Vec<_> = of_sidecars.iter().collect();
+        lines.sort_unstable();
+        let of_round = lines.into_iter().filter(|(at, _)| *at >= round.fault);
+        for (at, line) in of_round.take_while(|(at, _)| Some(*at) <= round.elect) {
+            println!("    {:>7} {line}", at - round.fault);
+        }
+    }
     let audit = Audit::since(hello.cluster, &hello.namespace, round.fault);
     round.set = audit.labelled("leader", next.term).into_iter().min();
     round.strip = audit
@@ -190,7 +202,7 @@ fn logs(hello: &Hello<'_>) -> Vec<(Micros, String)> {
         ]);
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             if let Some(at) = line.split_whitespace().next().and_then(micros) {
-                lines.push((at, line.to_owned()));
+                lines.push((at, format!("{pod} {line}")));
             }
         }
     }
