@@ -186,6 +186,11 @@ async fn read(context: &Context, readers: &Readers, link: Link, hello: Hello) {
     let (only, replaced) = oneshot::channel::<()>();
     // Dropping the sender of the link before ends it.
     readers.borrow_mut().insert(peer, only);
+    // It is there, so it is no use to wait until it is dialled again: without a link both ways it
+    // gets no vote.
+    if let Some(sending) = context.peers.get(&peer) {
+        sending.dial_now.notify_one();
+    }
     context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
     tokio::select! {
         () = read_packets(context, link, peer, boot) => {}
@@ -218,3 +223,7 @@ async fn read_packets(context: &Context, mut link: Link, peer: NodeId, boot: Boo
         }
     }
 }
+
+#[cfg(test)]
+#[path = "acceptor_test.rs"]
+mod tests;
