@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::aside::in_a_thread;
 use super::context::{Context, Event};
 use super::snapshot_receiver::{Incoming, Receiver};
-use super::snapshot_sender::send;
+use super::snapshot_sender::{SendFailure, send};
 use crate::consensus::{NodeId, Position, Term};
 use crate::state::View;
 use crate::storage::{FileDisk, Snapshots};
@@ -25,6 +25,8 @@ use crate::wire::{Delivery, Packet, Snapshot};
 
 /// How long to wait before the state is written again after that has failed.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long a follower is left alone that could not take a snapshot: its disk may be full.
+const SEND_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// All snapshots of one node that are being written, sent or received.
 pub(super) struct Transfers {
@@ -95,9 +97,15 @@ impl Transfers {
             replaced.task.abort();
         }
         let task = spawn_local(async move {
+            let mut link = watching.clone();
             let sent = send(&context, snapshots, to, term, watching).await;
             if let Err(error) = &sent {
                 warn!(peer = to.0, %error, "a snapshot was not delivered");
+            }
+            if matches!(sent, Err(SendFailure::NotTaken)) {
+                // Over its next link it may be another process, with room on its disk.
+                let ended = async { while link.changed().await.is_ok() {} };
+                drop(timeout(SEND_AGAIN_AFTER, ended).await);
             }
             context.tell(Event::SnapshotSent(to, sent.is_ok())).await;
         });

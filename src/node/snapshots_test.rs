@@ -185,6 +185,7 @@ fn run(test: impl Future<Output = ()>) {
 fn a_snapshot_with_a_wrong_checksum_is_refused_and_taken_when_it_is_sent_again() {
     run(async {
         let mut pair = Pair::new("checksum").await;
+        let begun = Instant::now();
         let (delivered, refused) = pair
             .send(|part| match part {
                 Snapshot::End { checksum } => Snapshot::End {
@@ -196,6 +197,8 @@ fn a_snapshot_with_a_wrong_checksum_is_refused_and_taken_when_it_is_sent_again()
         let sentence = refused.unwrap_err();
         assert!(!delivered);
         assert!(sentence.contains("it was damaged"), "{sentence}");
+        // What is wrong with it, a full disk for one, is not over in the next moment.
+        assert!(begun.elapsed() >= SEND_AGAIN_AFTER);
 
         let (delivered, received) = pair.send(|part| part).await;
         assert!(delivered);
