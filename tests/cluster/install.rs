@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cluster::{Cluster, demand, root, wait_for};
-use crate::hello::{Hello, is_ready, watch_for};
+use crate::hello::{Hello, Leader, is_ready, watch_for};
 use crate::helm::{self, RELEASE, helm};
 use crate::workload::make_namespace;
 
@@ -81,12 +81,36 @@ pub(crate) fn namespaces_keep_clusters_apart(cluster: &Cluster) {
     });
     let before = hellos.clone().map(|hello| hello.settle());
     let [left, right] = &hellos;
-    left.kubectl(&["delete", "pod", &before[0].pod, "--wait=false"]);
-    left.next_leader(&before[0]);
+    hand_over_as_told(left, &before[0]);
     assert_eq!(right.settle(), before[1]);
     left.delete();
     assert_eq!(right.settle(), before[1]);
     right.delete();
+}
+
+/// As docs/operations.md says it: any node of the cluster says who leads, and passes on to the
+/// leader that it is to hand over.
+fn hand_over_as_told(hello: &Hello<'_>, leader: &Leader) {
+    let pods = hello.pods();
+    let names = pods
+        .iter()
+        .filter_map(|pod| pod["metadata"]["name"].as_str());
+    let follower = names.clone().find(|name| *name != leader.pod).unwrap();
+    let ask = |command: &str| {
+        let remember = ["-c", "remember", "--", "/remember", command];
+        hello.kubectl(&[&["exec", follower][..], &remember].concat())
+    };
+    let told = ask("status");
+    assert!(
+        told.contains(&format!(" follower  {} ", leader.term)),
+        "{told}"
+    );
+    let moved = ask("transfer");
+    let next = hello.next_leader(leader);
+    assert!(
+        moved.contains(&format!("leads in term {}, ", next.term)),
+        "{moved}"
+    );
 }
 
 /// Whatever somebody changes or removes is repaired, and nothing else is written: in a quiet

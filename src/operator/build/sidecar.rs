@@ -49,6 +49,11 @@ pub(super) fn container(cluster: &RememberCluster, defaults: &Defaults) -> Value
             from_pod("REMEMBER_POD_NAMESPACE", "metadata.namespace"),
             from_pod("REMEMBER_POD_UID", "metadata.uid"),
             from_pod("REMEMBER_POD_IP", "status.podIP"),
+            set("REMEMBER_TLS_CERT", &of_pod("crt")),
+            set("REMEMBER_TLS_KEY", &of_pod("key")),
+            set("REMEMBER_TLS_CA", "/etc/remember/tls/ca.crt"),
+            // Whoever asks from within the pod asks this node, and needs no flags for that.
+            set("REMEMBER_ENDPOINT", &loopback()),
         ],
         "ports": [
             port("remember-peer", PEER_PORT),
@@ -85,18 +90,13 @@ pub(super) fn container(cluster: &RememberCluster, defaults: &Defaults) -> Value
     container
 }
 
-/// A directory below the volume's own, which may hold what the file system keeps there. The files
-/// of the pod's certificate are called after the pod (R11).
+/// A directory below the volume's own, which may hold what the file system keeps there.
 fn args(cluster: &RememberCluster) -> Vec<String> {
-    let own = |ending: &str| format!("/etc/remember/tls/$(REMEMBER_POD_NAME).{ending}");
     let election = &cluster.spec.election;
     let flags = [
         ("--cluster", name_of(cluster).to_owned()),
         ("--replicas", cluster.spec.replicas.to_string()),
         ("--data-dir", "/var/lib/remember/data".to_owned()),
-        ("--tls-cert", own("crt")),
-        ("--tls-key", own("key")),
-        ("--tls-ca", "/etc/remember/tls/ca.crt".to_owned()),
         ("--heartbeat-ms", election.heartbeat_ms.to_string()),
         ("--election-timeout-ms", election.timeout_ms.to_string()),
     ];
@@ -112,7 +112,7 @@ fn hand_over() -> Vec<String> {
         "transfer".to_owned(),
         "--leaving".to_owned(),
         "--endpoint".to_owned(),
-        format!("127.0.0.1:{API_PORT}"),
+        loopback(),
         "--timeout".to_owned(),
         HAND_OVER_SECONDS.to_string(),
     ]
@@ -124,6 +124,20 @@ fn default_resources() -> Value {
         "requests": {"cpu": "10m", "memory": "32Mi"},
         "limits": {"memory": MEMORY_LIMIT},
     })
+}
+
+/// Where the node answers to its own pod.
+fn loopback() -> String {
+    format!("127.0.0.1:{API_PORT}")
+}
+
+/// A file of the pod's certificate: these are called after the pod (R11).
+fn of_pod(ending: &str) -> String {
+    format!("/etc/remember/tls/$(REMEMBER_POD_NAME).{ending}")
+}
+
+fn set(variable: &str, value: &str) -> Value {
+    json!({"name": variable, "value": value})
 }
 
 fn from_pod(variable: &str, field: &str) -> Value {
