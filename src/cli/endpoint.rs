@@ -15,8 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::consensus::NodeId;
 use crate::discovery::parse_address;
-use crate::tls::{Connector, Stream};
+use crate::tls::{Connector, Failure, MemberName, Stream};
 use crate::wire::Address;
 
 /// How long a connection may take to be made: the nodes are near.
@@ -38,6 +39,8 @@ pub(super) struct Endpoint {
     is_https: bool,
     /// What to show and to demand over TLS.
     connector: Option<Connector>,
+    /// Who is to be there, if that is known better than what its address is called.
+    member: Option<MemberName>,
 }
 
 impl FromStr for Endpoint {
@@ -53,6 +56,7 @@ impl FromStr for Endpoint {
             at,
             is_https,
             connector: None,
+            member: None,
         })
     }
 }
@@ -131,6 +135,7 @@ impl Endpoint {
             at: Address { host, port },
             is_https: false,
             connector: None,
+            member: None,
         }
     }
 
@@ -143,12 +148,13 @@ impl Endpoint {
     }
 
     /// Another node, of which this one has told. Beyond this machine it speaks TLS if this side
-    /// can.
-    pub(super) fn sibling(&self, host: &str, port: u16) -> Self {
+    /// can; its certificate need not name the address if this side is a member of its cluster.
+    pub(super) fn sibling(&self, id: NodeId, host: &str, port: u16) -> Self {
         let is_near = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         Self {
             is_https: self.connector.is_some() && (self.is_https || !is_near),
             connector: self.connector.clone(),
+            member: self.connector.as_ref().and_then(|own| own.sibling(id)),
             ..Self::new(host, port)
         }
     }
@@ -164,7 +170,7 @@ impl Endpoint {
         let stream = match self.connector.as_ref().filter(|_| self.is_https) {
             None => Stream::Plain(tcp),
             Some(connector) => {
-                let secured = timeout(CONNECT, connector.connect(tcp, &self.at.host)).await;
+                let secured = timeout(CONNECT, self.secure(connector, tcp)).await;
                 let secured = secured.map_err(|_| unreachable(&"its TLS handshake stalls"))?;
                 secured.map_err(|failure| unreachable(&failure))?
             }
@@ -175,6 +181,13 @@ impl Endpoint {
         tokio::spawn(async { drop(connection.await) });
         let host = self.at.to_string();
         Ok(Connection { host, sender })
+    }
+
+    async fn secure(&self, connector: &Connector, tcp: TcpStream) -> Result<Stream, Failure> {
+        match &self.member {
+            Some(member) => connector.connect_member(tcp, member).await,
+            None => connector.connect(tcp, &self.at.host).await,
+        }
     }
 }
 

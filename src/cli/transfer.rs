@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::client::{Client, ask_one, block_on};
 use super::endpoint::{Ask, Endpoint};
 use super::exit::{Exit, Failed};
+use crate::consensus::NodeId;
 use crate::state::{ClusterInfo, Member};
 
 /// How often to look whether there is a new leader.
@@ -142,7 +143,7 @@ impl Leader {
         let endpoint = if cluster.status == 1 {
             endpoint.clone()
         } else {
-            endpoint.sibling(&node.ip, node.port.parse().ok()?)
+            endpoint.sibling(NodeId(node.id), &node.ip, node.port.parse().ok()?)
         };
         Some(Self {
             node,

@@ -59,7 +59,11 @@ pub(super) struct Credentials {
 
 /// Connects a client of the API, which shows a certificate of its own.
 #[derive(Clone)]
-pub struct Connector(Arc<ClientConfig>);
+pub struct Connector {
+    config: Arc<ClientConfig>,
+    /// The member that the certificate is for, where a member itself is the client.
+    own: Option<MemberName>,
+}
 
 impl Contents {
     pub(super) fn new(certificate: &str, key: &str, authority: &str) -> Self {
@@ -212,12 +216,10 @@ impl Credentials {
     pub(super) fn member(&self, id: NodeId) -> Result<MemberName, Error> {
         let (own, chain) = self.own();
         let names = dns_names(own);
-        let members = names.iter().filter_map(|name| MemberName::parse(name));
-        let members: Vec<_> = members.collect();
-        let [name] = members.as_slice() else {
+        let Some(name) = only_member(&names).filter(|name| name.id == id) else {
             return Err(self.misnamed(id, names));
         };
-        let Some(server_name) = name.server_name().filter(|_| name.id == id) else {
+        let Some(server_name) = name.server_name() else {
             return Err(self.misnamed(id, names));
         };
         let verifier = WebPkiServerVerifier::builder_with_provider(
@@ -228,7 +230,7 @@ impl Credentials {
         let now = UnixTime::now();
         let outcome = verifier.verify_server_cert(own, chain, &server_name, &[], now);
         outcome.map_err(|error| self.refused(&error))?;
-        Ok(name.clone())
+        Ok(name)
     }
 
     fn misnamed(&self, id: NodeId, names: Vec<String>) -> Error {
@@ -294,6 +296,12 @@ impl Credentials {
     }
 }
 
+/// The member among the names of a certificate, if it is one.
+fn only_member(names: &[String]) -> Option<MemberName> {
+    let mut members = names.iter().filter_map(|name| MemberName::parse(name));
+    members.next().filter(|_| members.next().is_none())
+}
+
 fn setup(error: &impl ToString) -> Error {
     Error::Setup(error.to_string())
 }
@@ -313,7 +321,15 @@ impl Connector {
 
     fn of(files: &Files, contents: &Contents) -> Result<Self, Error> {
         let credentials = Credentials::new(files, contents)?;
-        Ok(Self(credentials.client(API_PROTOCOL)?))
+        Ok(Self {
+            config: credentials.client(API_PROTOCOL)?,
+            own: only_member(&dns_names(credentials.own().0)),
+        })
+    }
+
+    /// What another member is called, where this client is a member of the same cluster.
+    pub fn sibling(&self, id: NodeId) -> Option<MemberName> {
+        self.own.as_ref().map(|own| own.sibling(id))
     }
 
     /// Secures a connection to the node that is reached as `host`, a name or an address, which its
@@ -342,7 +358,7 @@ impl Connector {
         tcp: TcpStream,
         name: ServerName<'static>,
     ) -> Result<Stream, Failure> {
-        let connector = TlsConnector::from(Arc::clone(&self.0));
+        let connector = TlsConnector::from(Arc::clone(&self.config));
         Ok(Stream::tls(connector.connect(name, tcp).await?))
     }
 }

@@ -88,6 +88,21 @@ fn a_member_is_who_its_certificate_says() {
     assert!(!shown.contains("PRIVATE KEY"), "{shown}");
 }
 
+/// Pods have no fixed addresses that a certificate could name.
+#[test]
+fn a_member_that_is_a_client_knows_what_the_others_are_called() {
+    let desk = Desk::new("siblings");
+    let sibling = |issued: &Issued| {
+        let connector = Connector::read(&desk.files_of(issued)).unwrap();
+        connector.sibling(NodeId(1)).map(|name| name.to_string())
+    };
+    let member = desk.member(3, "blue");
+    assert_eq!(sibling(&member).as_deref(), Some("1.blue.remember"));
+    let client = Subject::Client("alice".to_owned());
+    let client = desk.authority.issue(&client, DAY).unwrap();
+    assert_eq!(sibling(&client), None);
+}
+
 #[test]
 fn an_authority_goes_on_where_its_key_was_kept() {
     let desk = Desk::new("kept");
