@@ -58,15 +58,17 @@ help: ## Lists these targets.
 	@echo 'make test runs these stages in order: $(STAGES).'
 
 test: machine ## Everything that CI runs; stops at the first failure and says what to do.
-	@for stage in $(STAGES); do \
+	@times=; for stage in $(STAGES); do \
 	    printf '\n==== %s ====\n' "$$stage"; \
+	    begun=$$SECONDS; \
 	    $(MAKE) "$$stage" || { \
 	        printf '\nmake test stopped in its stage "%s". ' "$$stage" >&2; \
 	        echo "Mend what is said above until 'make $$stage' passes, then run it again." >&2; \
 	        exit 1; \
 	    }; \
-	done
-	@printf '\nmake test: all stages passed: %s.\n' '$(STAGES)'
+	    times+="$$stage $$((SECONDS - begun)) s, "; \
+	done; \
+	printf '\nmake test: all stages passed: %s.\n' "$${times%, }"
 
 machine: ## Lists what this machine lacks; as root on Debian, installs it.
 	@missing() { for need in $(NEEDS); do \

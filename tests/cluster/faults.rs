@@ -158,7 +158,8 @@ pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
         (elected.0.as_str(), elected.1)
     );
     hello.settle_labels();
-    hello.delete();
+    // Kubernetes takes most of a minute to remove it, so soon after the outage.
+    hello.forget();
 }
 
 /// Watches, by the word of the sidecars themselves, that nobody else leads.
@@ -246,7 +247,7 @@ pub(crate) fn half_of_all_calls_may_fail(cluster: &Cluster) {
     assert!(calls.failed > 0 && calls.passed > 0, "{calls:?}");
     drop(half);
     hello.settle();
-    hello.delete();
+    hello.forget();
 }
 
 /// Pulls nothing, but says what the network of a machine is: so that a cut is a cut.

@@ -239,9 +239,14 @@ impl<'a> Hello<'a> {
         node.unwrap_or_else(|| panic!("no node runs in {pod}"))
     }
 
+    /// Deletes it, and does not wait for that.
+    pub(crate) fn forget(&self) {
+        self.kubectl(&["delete", "remembercluster", &self.name, "--wait=false"]);
+    }
+
     /// Deletes it, and waits until nothing is left of it but volumes.
     pub(crate) fn delete(&self) {
-        self.kubectl(&["delete", "remembercluster", &self.name, "--wait=true"]);
+        self.forget();
         let of = format!("remember.krest.io/cluster={}", self.name);
         let kinds = "statefulset,service,serviceaccount,role,rolebinding,configmap,secret,\
                      poddisruptionbudget,pod";
