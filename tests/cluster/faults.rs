@@ -132,7 +132,7 @@ fn machine_has_no_power(hello: &Hello<'_>, leader: &Leader) -> Leader {
 
 /// While no API server answers, the nodes elect as ever; the label follows once there is one. And
 /// no operator is needed for that: all of them are killed meanwhile. Traffic follows the label by
-/// way of kube-proxy, which only asks again after up to a minute: other stories wait for that.
+/// way of kube-proxy, which only asks again after up to a minute: this is not waited for.
 pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
     helm::be_installed(cluster);
     make_namespace(cluster, "outage");
@@ -158,7 +158,7 @@ pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
         (elected.0.as_str(), elected.1)
     );
     hello.settle_labels();
-    // Kubernetes takes most of a minute to remove it, so soon after the outage.
+    // Kubernetes takes most of a minute for that, so soon after the outage.
     hello.forget();
 }
 

@@ -66,12 +66,6 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         8,
     ),
     (
-        "the_api_server_is_not_needed_to_elect",
-        faults::the_api_server_is_not_needed_to_elect,
-        2,
-    ),
-    // These need no kube-proxy, which takes a while to find the API server again.
-    (
         "a_node_without_power_comes_back",
         a_node_without_power_comes_back,
         0,
@@ -86,6 +80,12 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
     (
         "half_of_all_calls_may_fail",
         faults::half_of_all_calls_may_fail,
+        2,
+    ),
+    // The last: Kubernetes takes a minute and more to be itself again after that.
+    (
+        "the_api_server_is_not_needed_to_elect",
+        faults::the_api_server_is_not_needed_to_elect,
         2,
     ),
 ];
