@@ -240,7 +240,7 @@ pub(crate) fn half_of_all_calls_may_fail(cluster: &Cluster) {
     let before = hello.settle();
     let half = HalfApi::begin(cluster);
     let same = (before.pod.clone(), before.term);
-    demand_stays(&hello, &same, Duration::from_secs(30));
+    demand_stays(&hello, &same, Duration::from_secs(20));
     hello.node_of(&before.pod).signal(Signal::KILL);
     hello.next_leader(&before);
     let calls = half.calls();

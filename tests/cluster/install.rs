@@ -1,10 +1,13 @@
 //! The operator comes, changes and goes; clusters stay.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::cluster::{Cluster, demand, root, wait_for};
 use crate::hello::{Hello, Leader, is_ready, watch_for};
 use crate::helm::{self, RELEASE, helm};
+use crate::stories;
 use crate::workload::make_namespace;
 
 /// By `kubectl apply -f manifests/install.yaml`: a cluster gets its leader. Removed as its head
@@ -156,11 +159,15 @@ pub(crate) fn drift_is_repaired_and_quiet_is_quiet(cluster: &Cluster) {
     }
     let mut written = writes(cluster);
     wait_for("what follows from the repairs to be written", || {
-        watch_for(std::time::Duration::from_secs(5), || {});
+        watch_for(Duration::from_secs(5), || {});
         let before = std::mem::replace(&mut written, writes(cluster));
         (before.len() == written.len()).then_some(())
     });
-    watch_for(std::time::Duration::from_mins(1), || {});
+    let until = Instant::now() + Duration::from_mins(1);
+    for story in stories::ELSEWHERE {
+        stories::tell(cluster, story);
+    }
+    watch_for(until.saturating_duration_since(Instant::now()), || {});
     let since: Vec<_> = writes(cluster).split_off(written.len());
     assert!(since.is_empty(), "written in a quiet minute: {since:#?}");
     hello.delete();

@@ -36,7 +36,6 @@ mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use cluster::Cluster;
 use history::History;
@@ -56,9 +55,13 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     let wanted = std::env::var("REMEMBER_STORY").unwrap_or_default();
-    let chosen: Vec<_> = (stories::STORIES.iter())
+    let mut chosen: Vec<_> = (stories::STORIES.iter())
         .filter(|(name, ..)| name.contains(&wanted))
         .collect();
+    if !wanted.is_empty() {
+        let elsewhere = stories::ELSEWHERE.iter();
+        chosen.extend(elsewhere.filter(|(name, ..)| name.contains(&wanted)));
+    }
     if chosen.is_empty() {
         println!("no story has '{wanted}' in its name");
         return ExitCode::FAILURE;
@@ -75,11 +78,8 @@ fn run() -> ExitCode {
             return;
         }
         let mut leaders = 0;
-        for (name, story, elected) in chosen {
-            let begun = Instant::now();
-            story(&cluster);
-            leaders += elected;
-            println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
+        for story in chosen {
+            leaders += stories::tell(&cluster, story);
         }
         let found = history.check();
         assert!(

@@ -1,6 +1,7 @@
 //! What is tried on the cluster, in this order.
 
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -70,12 +71,6 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         a_node_without_power_comes_back,
         0,
     ),
-    ("nothing_outlives_its_owner", nothing_outlives_its_owner, 0),
-    (
-        "down_cleans_up_after_a_dead_keeper",
-        down_cleans_up_after_a_dead_keeper,
-        0,
-    ),
     ("operators_may_end", faults::operators_may_end, 2),
     (
         "half_of_all_calls_may_fail",
@@ -89,6 +84,24 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         2,
     ),
 ];
+
+/// Stories of other clusters: they are told in a minute in which nothing may happen on this one.
+pub(crate) const ELSEWHERE: &[(&str, Story, usize)] = &[
+    ("nothing_outlives_its_owner", nothing_outlives_its_owner, 0),
+    (
+        "down_cleans_up_after_a_dead_keeper",
+        down_cleans_up_after_a_dead_keeper,
+        0,
+    ),
+];
+
+/// Tells one story; says how many leaders it must have had.
+pub(crate) fn tell(cluster: &Cluster, (name, story, leaders): &(&str, Story, usize)) -> usize {
+    let begun = Instant::now();
+    story(cluster);
+    println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
+    *leaders
+}
 
 fn up_twice_is_up_once(cluster: &Cluster) {
     let uid = |cluster: &Cluster| {
