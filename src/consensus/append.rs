@@ -7,12 +7,12 @@
 use super::claim::Claim;
 use super::role::{Follower, RoleState};
 use super::{
-    Append, AppendOutcome, AppendReply, Beat, BeatReply, Event, Index, Message, Node, NodeId,
+    Append, AppendOutcome, AppendReply, Beat, BeatReply, Event, Index, MemberId, Message, Node,
     Position, StepDown, Term,
 };
 
 impl Node {
-    pub(super) fn appended(&mut self, from: NodeId, append: Append) {
+    pub(super) fn appended(&mut self, from: MemberId, append: Append) {
         if append.term < self.term() || !append.is_well_formed() {
             return;
         }
@@ -81,10 +81,13 @@ impl Node {
             self.event(Event::Truncated { from: first.index });
             self.log.truncate(first.index);
             self.durability.truncated(first.index);
+            self.configurations.truncated(first.index);
         }
         for entry in entries {
+            self.configurations.appended(entry);
             self.log.append(entry.clone());
         }
+        self.meet_the_named();
     }
 
     /// The log is the leader's up to `end`; what the leader agreed on up to there is agreed.
@@ -106,7 +109,7 @@ impl Node {
         self.commit_to(commit);
     }
 
-    fn refuse_append(&mut self, to: NodeId, prev: Position) {
+    fn refuse_append(&mut self, to: MemberId, prev: Position) {
         // Nothing below the commit index can disagree.
         let agreed_term = self.log.term_at(self.commit).unwrap_or_default();
         let agreed = Position {
@@ -146,7 +149,7 @@ impl Node {
             follower.probed = false;
             if follower.evidence.is_some() {
                 // It was accused and still speaks, or these are its last words: ask again (S8).
-                self.outbox.push(super::Output::Probe(claim.leader));
+                self.outbox.push(super::Output::Probe(claim.leader.id));
             }
         } else {
             assert!(
@@ -160,7 +163,7 @@ impl Node {
         self.failed_attempts = 0;
     }
 
-    pub(super) fn beaten(&mut self, from: NodeId, beat: Beat) {
+    pub(super) fn beaten(&mut self, from: MemberId, beat: Beat) {
         if beat.term >= self.term() {
             self.follow(Claim {
                 term: beat.term,
@@ -182,7 +185,7 @@ impl Node {
         self.reply(from, Message::BeatReply(reply));
     }
 
-    pub(super) fn commit_told(&mut self, from: NodeId, term: Term, commit: Index) {
+    pub(super) fn commit_told(&mut self, from: MemberId, term: Term, commit: Index) {
         if term >= self.term() {
             self.follow(Claim {
                 term,

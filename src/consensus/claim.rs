@@ -6,14 +6,14 @@
 
 use std::cmp::Ordering;
 
-use super::{NodeId, Term};
+use super::{MemberId, Term};
 
 /// That a node leads a term, and with how many votes it won.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Claim {
     pub(super) term: Term,
     pub(super) tickets: u32,
-    pub(super) leader: NodeId,
+    pub(super) leader: MemberId,
 }
 
 impl Ord for Claim {
@@ -46,12 +46,16 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consensus::{Incarnation, NodeId};
 
     fn claim(term: u64, tickets: u32, leader: u64) -> Claim {
         Claim {
             term: Term(term),
             tickets,
-            leader: NodeId(leader),
+            leader: MemberId {
+                id: NodeId(leader),
+                incarnation: Incarnation(0),
+            },
         }
     }
 

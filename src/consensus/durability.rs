@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::log::Log;
-use super::{HardState, Index, IoSeq, Message, Mono, NodeId, PeerRecord, Position, Record, Write};
+use super::{
+    HardState, Index, IoSeq, MemberId, Message, Mono, PeerRecord, Position, Record, Write,
+};
 
 /// The most messages that wait for a write; beyond it the oldest is dropped, as a network may.
 const HELD_MAX: usize = 1024;
@@ -36,7 +38,7 @@ pub(super) struct Durability {
     dirty_base: Option<Position>,
     dirty_peers: Vec<PeerRecord>,
     /// Messages, each with the write that it waits for.
-    held: VecDeque<(IoSeq, NodeId, Message)>,
+    held: VecDeque<(IoSeq, MemberId, Message)>,
     /// Storage said that there is no room.
     full: bool,
 }
@@ -168,7 +170,7 @@ impl Durability {
     }
 
     /// Storage is done up to `upto`. Gives the messages that may now be sent.
-    pub(super) fn completed(&mut self, upto: IoSeq) -> Vec<(NodeId, Message)> {
+    pub(super) fn completed(&mut self, upto: IoSeq) -> Vec<(MemberId, Message)> {
         assert!(
             upto < self.next,
             "storage completed {upto:?}, which was never asked for"
@@ -191,7 +193,7 @@ impl Durability {
 
     /// Holds back a message that rests on the current term or vote until they are durable, or
     /// gives it back if they are.
-    pub(super) fn hold(&mut self, to: NodeId, message: Message) -> Option<Message> {
+    pub(super) fn hold(&mut self, to: MemberId, message: Message) -> Option<Message> {
         let Some(after) = self.hard_state_write() else {
             return Some(message);
         };

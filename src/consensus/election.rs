@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use super::progress::Progress;
 use super::role::{Candidate, Leader, RoleState};
 use super::{
-    Ballot, Beat, Entry, Event, HardState, Message, Mono, Node, NodeId, Payload, Position,
-    StepDown, Term, Verdict, VoteReply, VoteRequest, quorum,
+    Ballot, Beat, Entry, Event, HardState, MemberId, Message, Mono, Node, Payload, Position,
+    StepDown, Term, Verdict, VoteReply, VoteRequest,
 };
 
 /// The order of candidates (S9): the one with the longer log, then the one with the smaller id.
@@ -28,20 +28,20 @@ use super::{
 /// anew each time, so that those who waited for a candidate in vain do not all stand at once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Preference {
-    favourite: Option<(Position, NodeId)>,
+    favourite: Option<(Position, MemberId)>,
     until: Option<Mono>,
 }
 
 impl Preference {
     /// Until when this candidate has to let a preferred one go first, which may have passed.
-    fn outranks(&self, last: Position, id: NodeId) -> Option<Mono> {
+    fn outranks(&self, last: Position, id: MemberId) -> Option<Mono> {
         let favourite = self.favourite?;
         self.until.filter(|_| preferred(favourite, (last, id)))
     }
 }
 
 /// Whether candidate `a` is strictly preferred to `b`.
-fn preferred(a: (Position, NodeId), b: (Position, NodeId)) -> bool {
+fn preferred(a: (Position, MemberId), b: (Position, MemberId)) -> bool {
     (a.0, b.1) > (b.0, a.1)
 }
 
@@ -63,14 +63,14 @@ impl Candidate {
 
 // Giving votes.
 impl Node {
-    pub(super) fn vote_requested(&mut self, from: NodeId, request: VoteRequest) {
+    pub(super) fn vote_requested(&mut self, from: MemberId, request: VoteRequest) {
         match request.ballot {
             Ballot::Pre => self.pre_vote_requested(from, request),
             Ballot::Real => self.real_vote_requested(from, &request),
         }
     }
 
-    fn pre_vote_requested(&mut self, from: NodeId, request: VoteRequest) {
+    fn pre_vote_requested(&mut self, from: MemberId, request: VoteRequest) {
         let verdict = self.judge_pre_vote(from, &request);
         self.answer_vote(from, &request, verdict);
         if matches!(verdict, Verdict::HasLeader | Verdict::Held) {
@@ -80,7 +80,7 @@ impl Node {
         }
     }
 
-    fn judge_pre_vote(&mut self, from: NodeId, request: &VoteRequest) -> Verdict {
+    fn judge_pre_vote(&mut self, from: MemberId, request: &VoteRequest) -> Verdict {
         if request.term <= self.term() {
             return Verdict::StaleTerm;
         }
@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// A candidate was seen; the first one of a leaderless time starts the wait (S9).
-    fn notice_candidate(&mut self, last: Position, id: NodeId) {
+    fn notice_candidate(&mut self, last: Position, id: MemberId) {
         if self.preference.until.is_none() {
             let wait = self.rng.between_one_and_two(self.config.preference_wait);
             self.preference.until = Some(self.now.after(wait));
@@ -113,13 +113,13 @@ impl Node {
     }
 
     /// Until when the pre-vote of this candidate is held back for a preferred one.
-    fn held_until(&self, last: Position, id: NodeId) -> Option<Mono> {
+    fn held_until(&self, last: Position, id: MemberId) -> Option<Mono> {
         self.preference
             .outranks(last, id)
             .filter(|until| self.now < *until)
     }
 
-    fn real_vote_requested(&mut self, from: NodeId, request: &VoteRequest) {
+    fn real_vote_requested(&mut self, from: MemberId, request: &VoteRequest) {
         if request.term > self.term() {
             self.adopt_term(request.term);
         }
@@ -137,7 +137,7 @@ impl Node {
 
     /// One vote a term, first come, first served, and only to a log that lacks nothing of ours
     /// (Raft 5.2, 5.4.1). Judged anew for a repeated request: the candidate may have restarted.
-    fn judge_vote(&self, from: NodeId, request: &VoteRequest) -> Verdict {
+    fn judge_vote(&self, from: MemberId, request: &VoteRequest) -> Verdict {
         if request.term < self.term() {
             return Verdict::StaleTerm;
         }
@@ -150,7 +150,7 @@ impl Node {
         Verdict::Granted
     }
 
-    fn answer_vote(&mut self, to: NodeId, request: &VoteRequest, verdict: Verdict) {
+    fn answer_vote(&mut self, to: MemberId, request: &VoteRequest, verdict: Verdict) {
         let (ballot, round) = (request.ballot, request.round);
         let reply = VoteReply {
             ballot,
@@ -181,7 +181,7 @@ impl Node {
 
     /// When a noted pre-vote may have to be judged anew.
     pub(super) fn noted_deadline(&self) -> Option<Mono> {
-        let at = |(from, (request, since)): (&NodeId, &(VoteRequest, Mono))| {
+        let at = |(from, (request, since)): (&MemberId, &(VoteRequest, Mono))| {
             let leader = self
                 .hears_leader_until(*from)
                 .filter(|until| self.now < *until);
@@ -196,9 +196,10 @@ impl Node {
 
 // Asking for votes.
 impl Node {
-    /// Whether this node may ask for votes at all: it is neither leaving nor stuck on its disk.
+    /// Whether this node may ask for votes at all: its own would count, and it is neither leaving
+    /// nor stuck on its disk.
     pub(super) fn can_stand(&self) -> bool {
-        self.may_stand && !self.storage_stalled
+        self.may_stand && !self.storage_stalled && self.configuration().counts(self.member)
     }
 
     /// Moves an election on: judges what was answered, asks again, gives up.
@@ -255,7 +256,7 @@ impl Node {
             self.role = RoleState::Candidate(Candidate::looking(never));
             return;
         };
-        self.notice_candidate(self.log.last(), self.id);
+        self.notice_candidate(self.log.last(), self.member);
         self.rounds += 1;
         let again = matches!(&self.role, RoleState::Candidate(candidate)
             if candidate.ballot == Ballot::Pre && candidate.round > 0);
@@ -268,7 +269,7 @@ impl Node {
         self.role = RoleState::Candidate(Candidate {
             ballot: Ballot::Pre,
             round: self.rounds,
-            grants: BTreeSet::from([self.id]),
+            grants: BTreeSet::from([self.member]),
             denials: BTreeSet::new(),
             asked_at: self.now,
             agreed_at: None,
@@ -280,11 +281,12 @@ impl Node {
 
     /// Stands in earnest once a majority would agree, unless a preferred candidate is about to.
     fn watch_soundings(&mut self) {
-        let (now, majority) = (self.now, self.majority());
+        let now = self.now;
         let RoleState::Candidate(candidate) = &mut self.role else {
             return;
         };
-        if candidate.grants.len() >= majority {
+        let granted = |member| candidate.grants.contains(&member);
+        if self.configurations.in_force().is_agreed(granted) {
             candidate.agreed_at.get_or_insert(now);
         }
         if self.stands_at().is_some_and(|at| now >= at) {
@@ -304,7 +306,7 @@ impl Node {
         let took = agreed_at
             .since(candidate.asked_at)
             .min(self.config.election_timeout);
-        let yields_until = self.preference.outranks(self.log.last(), self.id);
+        let yields_until = self.preference.outranks(self.log.last(), self.member);
         Some(yields_until.map_or(agreed_at, |until| until.max(agreed_at.after(took))))
     }
 
@@ -318,7 +320,7 @@ impl Node {
         };
         self.hard_state = HardState {
             term,
-            vote: Some(self.id),
+            vote: Some(self.member),
         };
         self.durability.hard_state_changed();
         self.preference = Preference::default();
@@ -342,7 +344,6 @@ impl Node {
     }
 
     fn watch_ballot(&mut self) {
-        let (majority, voters) = (self.majority(), self.membership.voters.len());
         let own_vote_durable = self.durability.hard_state_durable();
         let RoleState::Candidate(candidate) = &mut self.role else {
             return;
@@ -351,15 +352,20 @@ impl Node {
             return;
         }
         if own_vote_durable {
-            candidate.grants.insert(self.id);
+            candidate.grants.insert(self.member);
         }
+        let granted = |member| candidate.grants.contains(&member);
         // One that cannot be reached will not vote either.
-        let lost = candidate.denials.union(&self.cut_off);
-        let lost = lost.filter(|id| !candidate.grants.contains(id)).count();
-        if own_vote_durable && candidate.grants.len() >= majority {
+        let may_grant = |member| {
+            let lost = candidate.denials.contains(&member) || self.cut_off.contains(&member);
+            granted(member) || !lost
+        };
+        if own_vote_durable && self.configurations.in_force().is_agreed(granted) {
             let tickets = u32::try_from(candidate.grants.len()).unwrap_or(u32::MAX);
             self.lead(tickets);
-        } else if lost > voters - majority || self.now >= candidate.give_up_at {
+        } else if !self.configurations.in_force().is_agreed(may_grant)
+            || self.now >= candidate.give_up_at
+        {
             self.lose();
         }
     }
@@ -382,7 +388,7 @@ impl Node {
         self.role = RoleState::Candidate(Candidate::looking(ask_at));
     }
 
-    pub(super) fn vote_replied(&mut self, from: NodeId, reply: &VoteReply) {
+    pub(super) fn vote_replied(&mut self, from: MemberId, reply: &VoteReply) {
         if reply.term > self.term() {
             // Seeing a vote is not granting one: the term is all that is taken over (scenario 11).
             self.deposed_by_answer(reply.term);
@@ -394,6 +400,9 @@ impl Node {
         let answers = (candidate.ballot, candidate.round) == (reply.ballot, reply.round);
         let stale = reply.ballot == Ballot::Real && reply.term != self.hard_state.term;
         if !answers || stale {
+            return;
+        }
+        if !self.configurations.in_force().counts(from) {
             return;
         }
         if reply.verdict == Verdict::Granted {
@@ -430,7 +439,7 @@ impl Node {
     }
 
     /// Asks one peer that has just become reachable.
-    pub(super) fn ask_newly_linked(&mut self, peer: NodeId) {
+    pub(super) fn ask_newly_linked(&mut self, peer: MemberId) {
         let RoleState::Candidate(candidate) = &self.role else {
             return;
         };
@@ -439,7 +448,7 @@ impl Node {
         }
     }
 
-    fn ask(&mut self, peers: impl Iterator<Item = NodeId>) {
+    fn ask(&mut self, peers: impl Iterator<Item = MemberId>) {
         let RoleState::Candidate(candidate) = &self.role else {
             return;
         };
@@ -454,19 +463,18 @@ impl Node {
             last: self.log.last(),
             round,
         };
-        for peer in peers {
+        for peer in peers
+            .filter(|peer| self.configuration().counts(*peer))
+            .collect::<Vec<_>>()
+        {
             self.send(peer, Message::VoteRequest(request.clone()));
         }
-    }
-
-    pub(super) fn majority(&self) -> usize {
-        quorum::majority(self.membership.voters.len())
     }
 
     /// This node won its term: it says so at once, and appends its no-op (Raft 8).
     fn lead(&mut self, tickets: u32) {
         assert!(
-            self.hard_state.vote == Some(self.id),
+            self.hard_state.vote == Some(self.member),
             "a leader voted for itself"
         );
         let last = self.log.last();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Index, Position, Term};
+use super::{Configuration, Index, Position, Term};
 
 /// One entry of the replicated log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -22,6 +22,8 @@ pub enum Payload {
     Noop,
     /// An opaque command for the replicated state machine (S2). Never empty.
     Command(Bytes),
+    /// Who belongs to the cluster from here on.
+    Configuration(Configuration),
 }
 
 impl Entry {
@@ -42,6 +44,7 @@ impl Entry {
             + match &self.payload {
                 Payload::Noop => 0,
                 Payload::Command(command) => command.len(),
+                Payload::Configuration(configuration) => configuration.size_bytes(),
             }
     }
 }

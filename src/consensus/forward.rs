@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::role::RoleState;
 use super::{
-    ENTRIES_MAX, Entry, Forward, ForwardReply, Index, Message, Mono, Node, NodeId, Output, Payload,
-    Position, Refusal, Term, Ticket,
+    ENTRIES_MAX, Entry, Forward, ForwardReply, Index, MemberId, Message, Mono, Node, Output,
+    Payload, Position, Refusal, Term, Ticket,
 };
 
 /// What waits for a leader, or to be sent to one.
@@ -26,7 +26,7 @@ pub(super) struct Forwards {
     queued_commands: Vec<(Ticket, Bytes)>,
     queued_reads: Vec<Ticket>,
     /// The newest batch heard from each follower, whoever led: a repeat is not answered (R20).
-    heard: BTreeMap<NodeId, u64>,
+    heard: BTreeMap<MemberId, u64>,
     /// Tickets in all of the above but `heard`.
     count: usize,
     /// Bytes of the commands that they stand for, as [`Entry::size_bytes`] counts them: one that
@@ -37,7 +37,7 @@ pub(super) struct Forwards {
 /// Requests that were sent to a leader together.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Waiting {
-    to: NodeId,
+    to: MemberId,
     tickets: Vec<Ticket>,
     /// Of their commands; 0 for reads.
     bytes: usize,
@@ -116,7 +116,7 @@ impl Node {
     }
 
     /// Sends what this turn took in: the commands in batches, the reads as one request.
-    pub(super) fn forward_queued(&mut self, leader: NodeId) {
+    pub(super) fn forward_queued(&mut self, leader: MemberId) {
         if self.cut_off.contains(&leader) {
             self.refuse_queued();
             return;
@@ -185,7 +185,7 @@ impl Node {
         }
     }
 
-    pub(super) fn forward_replied(&mut self, from: NodeId, reply: &ForwardReply) {
+    pub(super) fn forward_replied(&mut self, from: MemberId, reply: &ForwardReply) {
         let expected = |waiting: &Waiting| waiting.to == from;
         if self
             .forwards
@@ -215,7 +215,7 @@ impl Node {
 
     pub(super) fn read_replied(
         &mut self,
-        from: NodeId,
+        from: MemberId,
         request: u64,
         term: Term,
         index: Option<Index>,
@@ -305,7 +305,7 @@ fn size_bytes(command: &Bytes) -> usize {
 
 // The leader.
 impl Node {
-    pub(super) fn forwarded(&mut self, from: NodeId, forward: Forward) {
+    pub(super) fn forwarded(&mut self, from: MemberId, forward: Forward) {
         let Forward {
             batch,
             term,
@@ -340,7 +340,7 @@ impl Node {
         self.answer_forward(from, batch, outcome);
     }
 
-    fn answer_forward(&mut self, to: NodeId, batch: u64, outcome: Result<Position, Refusal>) {
+    fn answer_forward(&mut self, to: MemberId, batch: u64, outcome: Result<Position, Refusal>) {
         let reply = ForwardReply {
             batch,
             term: self.term(),
@@ -353,7 +353,7 @@ impl Node {
     /// by its own size.
     fn may_append(&self) -> Result<(), Refusal> {
         if let Some(transfer) = self.leading().and_then(|leader| leader.transfer.as_ref()) {
-            let asked = transfer.ticket.is_some();
+            let asked = transfer.ticket.is_some() || !self.storage_stalled;
             return Err(if asked {
                 Refusal::HandingOver
             } else {

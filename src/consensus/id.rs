@@ -58,6 +58,22 @@ number!(
     Ticket, "q"
 );
 
+/// Names a member: an id on one disk. Two disks of one id are two members, and whatever is kept,
+/// counted or sent for a member is kept, counted or sent for one disk (R13).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId {
+    /// Its place in the cluster.
+    pub id: NodeId,
+    /// Its disk.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{:016x}", self.id, self.incarnation.0)
+    }
+}
+
 impl Term {
     /// The largest term: tokens are 63-bit so that every language can hold one (R14).
     pub const MAX: Self = Self(i64::MAX as u64);

@@ -6,15 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Boot, Boots, ClusterId, Hello, Incarnation, NodeId, PeerRecord, Position, Term};
+use super::{
+    Boot, ClusterId, Configuration, Hello, Incarnation, MemberId, NodeId, Placed, Position, Term,
+};
 
-/// The cluster's name and its voters, agreed once and durable on every voter.
+/// The cluster's name, and a configuration of it that is agreed on: what every member knows from
+/// its first start, durably.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Membership {
     /// The cluster's name.
     pub cluster: ClusterId,
-    /// Every voter and the disk that its votes are kept on. Never empty.
-    pub voters: BTreeMap<NodeId, Incarnation>,
+    /// The configuration with which it was founded, or with which this member was welcomed.
+    pub settled: Placed,
 }
 
 /// Why a peer, or this node itself, is turned away.
@@ -26,6 +29,15 @@ pub enum Rejection {
          start it with the id and the data directory of a member, or found a new cluster"
     )]
     Stranger {
+        /// Who.
+        id: NodeId,
+    },
+    /// A member that the cluster goes on without: it left, or its place went to another disk.
+    #[error(
+        "node {id} does not belong to this cluster any more; its data directory serves nobody, let \
+         the node join again"
+    )]
+    Removed {
         /// Who.
         id: NodeId,
     },
@@ -76,33 +88,46 @@ pub enum Rejection {
 }
 
 impl Membership {
-    /// Whether what was remembered of a peer is about the voter of that id.
-    pub(super) fn knows(&self, peer: &PeerRecord) -> bool {
-        self.voters.get(&peer.id) == Some(&peer.incarnation)
+    /// A new cluster of these voters.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn founding(cluster: ClusterId, voters: impl IntoIterator<Item = MemberId>) -> Self {
+        let settled = (Position::START, Configuration::of_voters(voters));
+        Self { cluster, settled }
     }
+}
 
-    /// Judges a peer by what it says of itself and by the newest boot of it that was met.
+impl Configuration {
+    /// Whether a peer belongs to the cluster.
+    pub fn admit(&self, peer: MemberId) -> Result<(), Rejection> {
+        if self.names(peer) {
+            return Ok(());
+        }
+        let MemberId { id, incarnation } = peer;
+        match self.members().find(|member| member.id == id) {
+            None => Err(Rejection::Stranger { id }),
+            Some(known) => Err(Rejection::OtherDisk {
+                id,
+                known: known.incarnation.0,
+                given: incarnation.0,
+            }),
+        }
+    }
+}
+
+impl Hello {
+    /// Judges a peer's past by the newest boot of it that was met (R15).
     ///
     /// A start that is older than all that the peer keeps of its past ([`Boots::KEPT_MAX`]) accuses
     /// nobody: a node that has restarted ever so often while this one was away must not be lost.
     /// What that lets in is a copy that was started as often before it met anybody who knew better.
-    pub fn admit(&self, hello: &Hello, met: Option<Boot>) -> Result<(), Rejection> {
-        let Some(&known) = self.voters.get(&hello.id) else {
-            return Err(Rejection::Stranger { id: hello.id });
-        };
-        if known != hello.incarnation {
-            let (known, given) = (known.0, hello.incarnation.0);
-            return Err(Rejection::OtherDisk {
-                id: hello.id,
-                known,
-                given,
-            });
-        }
+    pub fn check_past(&self, met: Option<Boot>) -> Result<(), Rejection> {
         match met {
-            Some(met) if hello.boots.lacks(met) => Err(Rejection::OldBoot {
-                id: hello.id,
+            Some(met) if self.boots.lacks(met) => Err(Rejection::OldBoot {
+                id: self.member.id,
                 met,
-                given: hello.boots.newest(),
+                given: self.boots.newest(),
             }),
             _ => Ok(()),
         }
@@ -151,14 +176,11 @@ pub fn found(
         Report::Fresh(_) => None,
     });
     if let (Some(membership), Some(incarnation)) = (members, fresh(&me)) {
-        let hello = Hello {
+        let own = MemberId {
             id: me,
             incarnation,
-            boots: Boots::first(0),
-            term: Term::default(),
-            durable: Position::START,
         };
-        return match membership.admit(&hello, None) {
+        return match membership.settled.1.admit(own) {
             Ok(()) => Founding::Join(membership.clone()),
             Err(rejection) => Founding::Refused(rejection),
         };
@@ -168,10 +190,9 @@ pub fn found(
         .filter_map(|id| Some((*id, fresh(id)?)))
         .collect();
     if voters.len() == configured.len() && configured.first() == Some(&me) {
-        return Founding::Join(Membership {
-            cluster: name,
-            voters,
-        });
+        let voters = voters.iter();
+        let voters = voters.map(|(&id, &incarnation)| MemberId { id, incarnation });
+        return Founding::Join(Membership::founding(name, voters));
     }
     Founding::Wait(
         configured

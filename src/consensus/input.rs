@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Hello, IoSeq, Message, NodeId, Position, Ticket};
+use super::{Change, Hello, IoSeq, MemberId, Message, NodeId, Placed, Position, Ticket};
 
 /// One event, told to [`Node::turn`](super::Node::turn) together with the time.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -14,7 +14,7 @@ pub enum Input {
     /// A peer's core said something, over a link that is `Up`.
     Message {
         /// The peer, as its link's handshake proved it.
-        from: NodeId,
+        from: MemberId,
         /// What it said.
         message: Message,
     },
@@ -40,6 +40,14 @@ pub enum Input {
         /// (R9) tries the next follower in the rest of it.
         within: Option<Duration>,
     },
+    /// Who belongs to the cluster should change, if this node leads. Answered by `ChangeEnded`, or
+    /// by `Unknown`.
+    Change {
+        /// The driver's name for the request.
+        ticket: Ticket,
+        /// What should change.
+        change: Change,
+    },
     /// This node votes and replicates but does not stand from now on (R9, R12), or may again.
     MayStand(bool),
     /// All writes up to this one are on disk. Repeated and stale reports are harmless.
@@ -49,7 +57,7 @@ pub enum Input {
     DiskFull(bool),
     /// The link to a peer changed.
     Link {
-        /// The peer.
+        /// The peer, by where it is dialled: which disk is there, it says itself.
         peer: NodeId,
         /// How.
         event: LinkEvent,
@@ -61,16 +69,18 @@ pub enum Input {
     /// and ready to replace it. Answered by `InstallSnapshot`, or dropped without a word if stale.
     SnapshotReceived {
         /// The sender.
-        from: NodeId,
+        from: MemberId,
         /// The term the sender led in.
         term: super::Term,
         /// The last entry that the snapshot covers.
         position: Position,
+        /// The configuration that was in force there.
+        configuration: Placed,
     },
     /// A snapshot that `SendSnapshot` asked for was taken in by the receiver's core, or was not.
     SnapshotSent {
         /// The receiver.
-        to: NodeId,
+        to: MemberId,
         /// Whether the receiver has it all.
         delivered: bool,
     },

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::{Boots, Entry, Incarnation, Index, NodeId, Position, Term};
+use super::{Boots, Entry, Index, MemberId, NodeId, Position, Term};
 
 /// The most entries in one [`Append`], and the most commands in one [`Forward`].
 pub const ENTRIES_MAX: usize = 4096;
@@ -252,10 +252,11 @@ pub enum Refusal {
 /// How a node introduces itself at the start of every link, and how it is judged by (R13, R15).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Hello {
-    /// Who.
-    pub id: NodeId,
-    /// Which disk.
-    pub incarnation: Incarnation,
+    /// Who, on which disk.
+    pub member: MemberId,
+    /// With which entry it became a member, as far as it knows; since then it is named without a
+    /// break.
+    pub since: Position,
     /// The starts of that disk, this one and those before it.
     pub boots: Boots,
     /// The node's term.

@@ -18,15 +18,19 @@
 //! The parts: [`Node`] routes each input; `election` wins and loses terms; `suspicion` decides
 //! when a leader is thought gone; `append` is the follower's log, `replication` the leader's;
 //! `progress` is one follower as the leader sees it; `read` confirms linearizable reads;
-//! `forward` passes requests to the leader; `transfer` hands over; `identity` says who belongs, and
-//! `boots` tells a disk from its copies.
+//! `forward` passes requests to the leader; `transfer` hands over; `configuration` says who belongs
+//! and what they agree on, `change` changes that; `identity` judges who comes, and `boots` tells a
+//! disk from its copies.
 
 #![deny(clippy::disallowed_methods)]
 
 mod append;
 mod boots;
+mod change;
 mod claim;
 mod config;
+mod configuration;
+mod configurations;
 mod durability;
 mod election;
 mod entry;
@@ -51,10 +55,15 @@ mod suspicion;
 mod transfer;
 
 pub use boots::Boots;
+pub use change::{Change, ChangeRefusal, MEMBERS_MAX};
 pub use config::{Config, ConfigError};
+pub use configuration::{Configuration, Seat};
+pub use configurations::Placed;
 pub use entry::{Entry, Payload};
 pub use event::{Event, Role, StepDown, Suspicion};
-pub use id::{Boot, ClusterId, Incarnation, Index, IoSeq, Mono, NodeId, Position, Term, Ticket};
+pub use id::{
+    Boot, ClusterId, Incarnation, Index, IoSeq, MemberId, Mono, NodeId, Position, Term, Ticket,
+};
 pub use identity::{Founding, Membership, Rejection, Report, found};
 pub use input::{Input, LinkEvent};
 pub use message::{

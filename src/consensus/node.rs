@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::configurations::Configurations;
 use super::durability::Durability;
 use super::election::Preference;
 use super::forward::Forwards;
@@ -10,8 +11,8 @@ use super::log::Log;
 use super::rng::Rng;
 use super::role::{Candidate, Follower, Leader, RoleState};
 use super::{
-    Boot, Boots, Config, ConfigError, Event, HardState, Hello, Incarnation, Index, Input,
-    LinkEvent, Membership, Message, Mono, NodeId, Output, PeerRecord, Position, Recovered, Refusal,
+    Boot, Boots, Config, ConfigError, Configuration, Event, HardState, Hello, Index, Input,
+    LinkEvent, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered, Refusal,
     Rejection, Role, Status, StepDown, Term, VoteRequest,
 };
 
@@ -24,10 +25,10 @@ const FORGET_PAUSE: Duration = Duration::from_millis(1);
 /// One voter. [`Node::turn`] is the only way to change it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node {
-    pub(super) id: NodeId,
-    pub(super) incarnation: Incarnation,
+    pub(super) member: MemberId,
     pub(super) boots: Boots,
-    pub(super) membership: Membership,
+    /// Who belongs to the cluster.
+    pub(super) configurations: Configurations,
     pub(super) config: Config,
     pub(super) rng: Rng,
 
@@ -39,11 +40,14 @@ pub struct Node {
 
     pub(super) role: RoleState,
     /// The newest boot of each peer that was heard of (R15).
-    pub(super) met: BTreeMap<NodeId, Boot>,
+    pub(super) met: BTreeMap<MemberId, Boot>,
+    /// Peers that are admitted although the newest configuration here does not name them, because
+    /// theirs is newer, each with its boot.
+    pub(super) ahead: BTreeMap<MemberId, (Boot, Position)>,
     /// Peers that cannot be reached, as far as this node's links tell.
-    pub(super) cut_off: BTreeSet<NodeId>,
+    pub(super) cut_off: BTreeSet<MemberId>,
     /// Pre-votes that were not granted yet and may still be, each with its time of arrival.
-    pub(super) noted: BTreeMap<NodeId, (VoteRequest, Mono)>,
+    pub(super) noted: BTreeMap<MemberId, (VoteRequest, Mono)>,
     pub(super) preference: Preference,
     /// Attempts to be elected, for naming them; and those failed since a leader was last known.
     pub(super) rounds: u64,
@@ -66,8 +70,8 @@ impl Node {
     /// two nodes or boots should not share one. It starts as a candidate (S7).
     ///
     /// # Panics
-    /// If `recovered` contradicts itself: not a voter of its own membership, a gap in the log, an
-    /// entry of a term above the durable one. Storage refuses such a disk before it gets here.
+    /// If `recovered` contradicts itself: a gap in the log, an entry of a term above the durable
+    /// one. Storage refuses such a disk before it gets here.
     pub fn new(
         recovered: Recovered,
         config: Config,
@@ -76,28 +80,27 @@ impl Node {
     ) -> Result<Self, ConfigError> {
         config.check()?;
         let Recovered {
-            id,
-            incarnation,
+            member,
             boots,
             membership,
             hard_state,
             base,
+            configuration,
             entries,
             peers,
         } = recovered;
-        let own = membership.voters.get(&id);
-        assert!(
-            own == Some(&incarnation),
-            "{id:?} {incarnation:?} is a voter of {membership:?}"
-        );
+        let known = configuration.into_iter().chain([membership.settled]);
+        let settled = known.max_by_key(|(position, _)| *position);
+        #[expect(clippy::expect_used, reason = "one of them is always there")]
+        let settled = settled.expect("a membership has a configuration");
+        let configurations = Configurations::new(settled, &entries);
         let log = Log::new(base, entries);
         assert!(
             log.last().term <= hard_state.term,
             "an entry on disk implies its term (R22)"
         );
         Ok(Self {
-            id,
-            incarnation,
+            member,
             config,
             rng: Rng::new(seed),
             hard_state,
@@ -107,10 +110,11 @@ impl Node {
             role: RoleState::Candidate(Candidate::looking(now)),
             met: peers
                 .into_iter()
-                .filter(|peer| membership.knows(peer))
-                .map(boot_of)
+                .filter(|peer| configurations.names_since(base.index, peer.member))
+                .map(|peer| (peer.member, peer.boot))
                 .collect(),
-            membership,
+            configurations,
+            ahead: BTreeMap::new(),
             cut_off: BTreeSet::new(),
             noted: BTreeMap::new(),
             preference: Preference::default(),
@@ -168,6 +172,7 @@ impl Node {
             Input::Propose { ticket, command } => self.propose(ticket, command),
             Input::Read { ticket } => self.read(ticket),
             Input::Transfer { ticket, to, within } => self.transfer(ticket, to, within),
+            Input::Change { ticket, change } => self.change(ticket, &change),
             Input::MayStand(may) => self.may_stand = may,
             Input::Durable(seq) => {
                 for (to, message) in self.durability.completed(seq) {
@@ -181,15 +186,23 @@ impl Node {
                 from,
                 term,
                 position,
+                configuration,
             } => {
-                self.snapshot_received(from, term, position);
+                self.snapshot_received(from, term, position, configuration);
             }
             Input::SnapshotSent { to, delivered } => self.snapshot_sent(to, delivered),
         }
     }
 
-    fn hear(&mut self, from: NodeId, message: Message) {
-        if from == self.id || !self.membership.voters.contains_key(&from) {
+    fn hear(&mut self, from: MemberId, message: Message) {
+        let belongs = self.knows(from) || self.ahead.contains_key(&from);
+        if from == self.member {
+            return;
+        }
+        if !belongs {
+            // A link may be older than what is agreed on. Over the next one it says since when it
+            // is a member.
+            self.part(from);
             return;
         }
         if message.term().epoch() != self.term().epoch() {
@@ -219,14 +232,12 @@ impl Node {
     }
 
     fn link(&mut self, peer: NodeId, event: LinkEvent) {
-        if peer == self.id || !self.membership.voters.contains_key(&peer) {
-            return;
-        }
         match event {
-            LinkEvent::Up(hello) => self.link_up(peer, &hello),
+            LinkEvent::Up(hello) if hello.member == self.member => {}
+            LinkEvent::Up(hello) => self.link_up(&hello),
             LinkEvent::Ended => self.link_ended(peer),
             LinkEvent::Refused => self.link_refused(peer),
-            LinkEvent::Unreachable => drop(self.cut_off.insert(peer)),
+            LinkEvent::Unreachable => self.lose_sight_of(peer),
         }
     }
 
@@ -255,26 +266,38 @@ impl Node {
         let index = self.durability.durable();
         let held = self.log.term_at(index).map(|term| Position { term, index });
         Hello {
-            id: self.id,
-            incarnation: self.incarnation,
+            member: self.member,
+            since: self.configuration().since(self.member).unwrap_or_default(),
             boots: self.boots.clone(),
             term: self.hard_state.term,
             durable: held.unwrap_or_default(),
         }
     }
 
+    /// The configuration that an own snapshot of the state right behind `index` begins with: that
+    /// entry is applied, and no snapshot covers what is behind it.
+    pub fn configuration_at(&self, index: Index) -> Placed {
+        self.configurations.at(index).clone()
+    }
+
     /// Judges a peer before its link may come up (R13, R15).
     pub fn admit(&self, hello: &Hello) -> Result<(), Rejection> {
-        let met = self.met.get(&hello.id).copied();
-        self.membership.admit(hello, met)?;
+        let met = self.met.get(&hello.member).copied();
+        let (position, agreed) = self.configurations.at(self.commit);
+        // Whoever came later than that is known to others, and to this node before long.
+        if !agreed.names(hello.member) && hello.since <= *position {
+            let id = hello.member.id;
+            return Err(Rejection::Removed { id });
+        }
+        hello.check_past(met)?;
         if met == Some(hello.boots.newest()) || hello.term > self.term() {
             return Ok(());
         }
         // A restart must bring back what the peer had acknowledged to this leader in this term.
-        match self.acknowledged_by(hello.id) {
+        match self.acknowledged_by(hello.member) {
             Some(acked) if hello.term < self.term() || hello.durable.index < acked => {
                 Err(Rejection::LostData {
-                    id: hello.id,
+                    id: hello.member.id,
                     acked: Position {
                         term: self.term(),
                         index: acked,
@@ -294,14 +317,14 @@ impl Node {
             RoleState::Follower(follower) if follower.leader.is_some() => {
                 (follower.tickets, self.alive_as_told(follower))
             }
-            RoleState::Follower(_) | RoleState::Candidate(_) => (0, vec![self.id]),
+            RoleState::Follower(_) | RoleState::Candidate(_) => (0, vec![self.member.id]),
         };
         let leading = self.leading();
         Status {
-            id: self.id,
+            id: self.member.id,
             role: self.role_name(),
             term: self.term(),
-            leader: self.leader(),
+            leader: self.leader().map(|leader| leader.id),
             tickets,
             alive,
             established: leading.is_some_and(|leader| self.commit >= leader.noop),
@@ -328,8 +351,27 @@ impl Node {
         if !follower.alive.is_empty() {
             return follower.alive.clone();
         }
-        let both: BTreeSet<_> = follower.leader.into_iter().chain([self.id]).collect();
+        let both = follower.leader.into_iter().chain([self.member]);
+        let both: BTreeSet<_> = both.map(|member| member.id).collect();
         both.into_iter().collect()
+    }
+
+    /// Whether this member belongs to the cluster by what is agreed on, or may yet.
+    pub(super) fn knows(&self, member: MemberId) -> bool {
+        self.configurations.names_since(self.commit, member)
+    }
+
+    /// Who belongs to the cluster, as far as this node knows.
+    pub fn configuration(&self) -> &Configuration {
+        self.configurations.in_force()
+    }
+
+    /// Where the next entry of this leader stands.
+    pub(super) fn next_position(&self) -> Position {
+        Position {
+            term: self.term(),
+            index: self.log.last().index.next(),
+        }
     }
 
     pub(super) fn term(&self) -> Term {
@@ -344,9 +386,9 @@ impl Node {
     }
 
     /// The leader known in this term.
-    pub(super) fn leader(&self) -> Option<NodeId> {
+    pub(super) fn leader(&self) -> Option<MemberId> {
         match &self.role {
-            RoleState::Leader(_) => Some(self.id),
+            RoleState::Leader(_) => Some(self.member),
             RoleState::Follower(follower) => follower.leader,
             RoleState::Candidate(_) => None,
         }
@@ -360,10 +402,10 @@ impl Node {
         }
     }
 
-    pub(super) fn peers(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let me = self.id;
-        let ids: Vec<_> = self.membership.voters.keys().copied().collect();
-        ids.into_iter().filter(move |id| *id != me)
+    pub(super) fn peers(&self) -> impl Iterator<Item = MemberId> + use<> {
+        let members = self.configuration().members();
+        let peers: Vec<_> = members.filter(|member| *member != self.member).collect();
+        peers.into_iter()
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -371,12 +413,12 @@ impl Node {
     }
 
     /// Sends what rests on nothing that is not durable.
-    pub(super) fn send(&mut self, to: NodeId, message: Message) {
+    pub(super) fn send(&mut self, to: MemberId, message: Message) {
         self.outbox.push(Output::Send { to, message });
     }
 
     /// Answers a peer: the answer tells this node's term, and waits until that is durable.
-    pub(super) fn reply(&mut self, to: NodeId, message: Message) {
+    pub(super) fn reply(&mut self, to: MemberId, message: Message) {
         if let Some(message) = self.durability.hold(to, message) {
             self.send(to, message);
         }
@@ -411,6 +453,8 @@ impl Node {
                     why,
                 });
                 self.refuse_reads(leader.reads);
+                let changes = leader.change.into_iter();
+                (self.outbox).extend(changes.map(|ticket| Output::Unknown { ticket }));
                 let ticket = leader.transfer.and_then(|transfer| transfer.ticket);
                 if let Some(ticket) = ticket {
                     self.outbox.push(Output::TransferEnded {
@@ -425,7 +469,7 @@ impl Node {
     }
 
     /// A follower that has just begun to wait.
-    pub(super) fn fresh_follower(&mut self, leader: Option<NodeId>) -> Follower {
+    pub(super) fn fresh_follower(&mut self, leader: Option<MemberId>) -> Follower {
         Follower {
             leader,
             tickets: 0,
@@ -445,10 +489,12 @@ impl Node {
     /// Emits everything that this turn made necessary: once, whatever the number of inputs.
     fn flush(&mut self) {
         self.advance_commit();
+        self.watch_change();
         self.flush_write();
         self.flush_leader();
         self.flush_follower();
-        let now = (self.role_name(), self.term(), self.leader());
+        let leader = self.leader().map(|leader| leader.id);
+        let now = (self.role_name(), self.term(), leader);
         if self.told != Some(now) {
             self.told = Some(now);
             let (role, term, leader) = now;
@@ -467,7 +513,11 @@ impl Node {
         if commit > self.commit {
             self.outbox
                 .push(Output::Apply(self.log.range(self.commit.next(), commit)));
+            let before = self.configurations.at(self.commit).0;
             self.commit = commit;
+            if self.configurations.at(commit).0 > before {
+                self.part_from_the_removed();
+            }
         }
     }
 }
@@ -476,8 +526,4 @@ impl Node {
 /// answer to an earlier boot, held back until now, is never taken for an answer to this one.
 fn names_of(boot: Boot) -> u64 {
     boot.count() << 32
-}
-
-fn boot_of(peer: PeerRecord) -> (NodeId, Boot) {
-    (peer.id, peer.boot)
 }

@@ -5,7 +5,8 @@
 //! came.
 
 use super::{
-    Boot, Entry, Event, Incarnation, Index, IoSeq, Message, NodeId, Position, Refusal, Term, Ticket,
+    Boot, ChangeRefusal, Entry, Event, Index, IoSeq, MemberId, Message, NodeId, Position, Refusal,
+    Term, Ticket,
 };
 
 /// One thing to do.
@@ -17,7 +18,7 @@ pub enum Output {
     /// Send at once. Losing it is allowed, delaying a `Beat` behind an `Append` is not.
     Send {
         /// The receiver.
-        to: NodeId,
+        to: MemberId,
         /// What to say.
         message: Message,
     },
@@ -41,9 +42,9 @@ pub enum Output {
         refusal: Refusal,
     },
     /// The command of `ticket` was sent to a leader that was lost: it may or may not be written,
-    /// and must not be sent again (R20).
+    /// and must not be sent again (R20). A change that it began may or may not be done.
     Unknown {
-        /// The proposal.
+        /// The proposal or change.
         ticket: Ticket,
     },
     /// The read may be answered from the state machine as soon as `index` is applied.
@@ -60,11 +61,18 @@ pub enum Output {
         /// Whether this node is no longer the leader of the term in which it was asked.
         moved: bool,
     },
+    /// A change of the cluster is agreed on and done, or nothing was changed.
+    ChangeEnded {
+        /// The change.
+        ticket: Ticket,
+        /// Why nothing was changed.
+        outcome: Result<(), ChangeRefusal>,
+    },
     /// Send the newest snapshot to a follower that the log no longer reaches; answer with
     /// `Input::SnapshotSent`.
     SendSnapshot {
         /// The follower.
-        to: NodeId,
+        to: MemberId,
         /// The leader's term, to be told with it.
         term: Term,
     },
@@ -79,6 +87,9 @@ pub enum Output {
         /// Whether the log behind `position` stays; if not, every entry of the log is void.
         keep_log: bool,
     },
+    /// End the links with this member, in both directions: it was removed. Whoever dials next is
+    /// judged anew.
+    Part(MemberId),
     /// Dial this peer now: it may be gone, and a refused connection would tell (S8).
     Probe(NodeId),
     /// Something worth telling an operator, a log or a metric. Carries no duty.
@@ -108,7 +119,7 @@ pub enum Record {
         /// Whether entries behind `position` stay; if not, every entry before this record is void.
         keep_log: bool,
     },
-    /// What is known of a peer; replaces the record of the same id before it (R15).
+    /// What is known of a peer; replaces the record of the same member before it (R15).
     Peer(PeerRecord),
 }
 
@@ -118,16 +129,14 @@ pub struct HardState {
     /// The highest term seen.
     pub term: Term,
     /// Who got this node's vote in that term.
-    pub vote: Option<NodeId>,
+    pub vote: Option<MemberId>,
 }
 
 /// What a node durably remembers of a peer (R15).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PeerRecord {
-    /// Who.
-    pub id: NodeId,
-    /// Which disk.
-    pub incarnation: Incarnation,
-    /// The newest start of that disk that was heard of.
+    /// Who, on which disk.
+    pub member: MemberId,
+    /// The newest start of that disk that was heard of; 0 says that it is forgotten.
     pub boot: Boot,
 }

@@ -34,6 +34,11 @@ pub(super) struct Progress {
     pub(super) heard: Mono,
     /// Whether it said with that answer that it could take over.
     pub(super) can_stand: bool,
+    /// What was agreed when the present round of catching up began, and when that was.
+    goal: Index,
+    goal_since: Mono,
+    /// Whether it reached the goal of the round before in time.
+    kept_up: bool,
 }
 
 /// How a follower is being fed.
@@ -67,7 +72,25 @@ impl Progress {
             round: 0,
             heard: now,
             can_stand: false,
+            goal: next.previous(),
+            goal_since: now,
+            kept_up: false,
         }
+    }
+
+    /// Begins a new round of catching up, to what is agreed by now, once the goal of this one is
+    /// reached (Raft 4.2.1).
+    pub(super) fn count_round(&mut self, commit: Index, patience: Duration, now: Mono) {
+        if self.matched >= self.goal {
+            self.kept_up = now.since(self.goal_since) <= patience;
+            self.goal = commit;
+            self.goal_since = now;
+        }
+    }
+
+    /// Whether it acknowledges within `patience` what is agreed.
+    pub(super) fn keeps_up(&self, patience: Duration, now: Mono) -> bool {
+        self.kept_up && now.since(self.goal_since) <= patience
     }
 
     /// Starts over from what is known for certain, or from `next` if that is later.

@@ -6,8 +6,8 @@
 //! until the leader's own no-op is committed: before that it does not know what is agreed
 //! (scenario 44).
 
-use super::role::{Leader, RoleState};
-use super::{Index, Message, Node, NodeId, Output, Refusal, Term, Ticket, quorum};
+use super::role::RoleState;
+use super::{Index, MemberId, Message, Node, Output, Refusal, Term, Ticket};
 
 /// Reads that wait for their leader to be confirmed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Reads {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Reader {
     Client(Ticket),
-    Follower(NodeId, u64),
+    Follower(MemberId, u64),
 }
 
 /// Reads that the answers to one beat will confirm.
@@ -44,7 +44,7 @@ impl Node {
         }
     }
 
-    pub(super) fn read_requested(&mut self, from: NodeId, request: u64, term: Term) {
+    pub(super) fn read_requested(&mut self, from: MemberId, request: u64, term: Term) {
         let (own_term, limit) = (self.term(), self.config.waiting_max);
         match &mut self.role {
             RoleState::Leader(leader) if own_term == term && leader.reads.waiting.len() < limit => {
@@ -63,6 +63,8 @@ impl Node {
 
     /// Starts to confirm what waits, unless a beat for earlier reads is still on its way.
     pub(super) fn flush_reads(&mut self) {
+        // A majority may be smaller than it was, and nobody be left to answer.
+        self.confirm_reads();
         let commit = self.commit;
         let RoleState::Leader(leader) = &mut self.role else {
             return;
@@ -83,10 +85,14 @@ impl Node {
 
     /// Answers the reads whose beat, or a later one, a majority has answered.
     pub(super) fn confirm_reads(&mut self) {
+        let Some(leader) = self.leading() else {
+            return;
+        };
+        // The newest beat that is answered by as many as agree on an entry.
+        let reached = self.reached(leader, leader.round, |progress| progress.round);
         let RoleState::Leader(leader) = &mut self.role else {
             return;
         };
-        let reached = leader.round_of_majority();
         let confirmed = leader
             .reads
             .confirming
@@ -126,18 +132,5 @@ impl Node {
                 );
             }
         }
-    }
-}
-
-impl Leader {
-    /// The newest beat that a majority has answered.
-    fn round_of_majority(&self) -> u64 {
-        let mut rounds: Vec<_> = self
-            .followers
-            .values()
-            .map(|progress| progress.round)
-            .collect();
-        rounds.push(self.round);
-        quorum::reached_by_majority(&mut rounds)
     }
 }

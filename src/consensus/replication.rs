@@ -5,21 +5,21 @@
 //! came; so a lost message needs no special case. The leader's own disk counts towards the majority
 //! like any other and is not required (Raft 10.2.1).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::progress::{Feed, Progress};
 use super::read::Reads;
 use super::role::{Leader, RoleState};
 use super::{
-    Append, AppendOutcome, AppendReply, BeatReply, Event, Hello, Index, Message, Mono, Node,
-    NodeId, Output, Position, StepDown, quorum,
+    Append, AppendOutcome, AppendReply, BeatReply, Event, Hello, Index, MemberId, Message, Mono,
+    Node, NodeId, Output, Position, StepDown,
 };
 
 impl Leader {
     pub(super) fn new(
         tickets: u32,
         noop: Index,
-        followers: BTreeMap<NodeId, Progress>,
+        followers: BTreeMap<MemberId, Progress>,
         now: Mono,
     ) -> Self {
         Self {
@@ -33,6 +33,7 @@ impl Leader {
             reads: Reads::default(),
             transfer: None,
             spurned: None,
+            change: None,
         }
     }
 
@@ -46,17 +47,6 @@ impl Leader {
         transfer.map_or(own, |at| at.min(own))
     }
 
-    /// When a majority, this leader among it, last heard this leader, at the earliest.
-    fn heard_by_majority(&self, now: Mono) -> Mono {
-        let mut heard: Vec<_> = self
-            .followers
-            .values()
-            .map(|progress| progress.heard)
-            .collect();
-        heard.push(now);
-        quorum::reached_by_majority(&mut heard)
-    }
-
     fn sent_at(&self, round: u64) -> Option<Mono> {
         let (first, _) = self.rounds_sent.front()?;
         let offset = usize::try_from(round.checked_sub(*first)?).ok()?;
@@ -65,7 +55,7 @@ impl Leader {
 }
 
 impl Node {
-    pub(super) fn append_replied(&mut self, from: NodeId, reply: &AppendReply) {
+    pub(super) fn append_replied(&mut self, from: MemberId, reply: &AppendReply) {
         if reply.term > self.term() {
             self.deposed_by_answer(reply.term);
             return;
@@ -81,7 +71,10 @@ impl Node {
             return;
         }
         match reply.outcome {
-            AppendOutcome::Matched(index) if index <= last => progress.acknowledged(index, now),
+            AppendOutcome::Matched(index) if index <= last => {
+                progress.acknowledged(index, now);
+                progress.count_round(self.commit, self.config.election_timeout, now);
+            }
             AppendOutcome::Matched(_) => {}
             AppendOutcome::Conflict { rejected, hint } => {
                 // Only an answer to what is still open counts (scenario 25).
@@ -94,7 +87,7 @@ impl Node {
         }
     }
 
-    pub(super) fn beat_replied(&mut self, from: NodeId, reply: &BeatReply) {
+    pub(super) fn beat_replied(&mut self, from: MemberId, reply: &BeatReply) {
         if reply.term > self.term() {
             self.deposed_by_answer(reply.term);
             return;
@@ -118,7 +111,7 @@ impl Node {
 
     /// A peer introduced itself to its leader: it is told at once who leads (S7), and fed from
     /// where its disk ends.
-    pub(super) fn welcome(&mut self, peer: NodeId, hello: &Hello, restarted: bool) {
+    pub(super) fn welcome(&mut self, peer: MemberId, hello: &Hello, restarted: bool) {
         let last = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else {
             return;
@@ -142,13 +135,9 @@ impl Node {
         let RoleState::Leader(leader) = &self.role else {
             return;
         };
-        let mut durable: Vec<_> = leader
-            .followers
-            .values()
-            .map(|progress| progress.matched)
-            .collect();
-        durable.push(self.durability.durable());
-        let agreed = quorum::reached_by_majority(&mut durable);
+        let agreed = self.reached(leader, self.durability.durable(), |progress| {
+            progress.matched
+        });
         let (established, noop) = (self.commit >= leader.noop, leader.noop);
         if self.log.term_at(agreed) == Some(self.term()) {
             self.commit_to(agreed);
@@ -170,7 +159,7 @@ impl Node {
         self.flush_reads();
     }
 
-    fn feed(&mut self, to: NodeId) {
+    fn feed(&mut self, to: MemberId) {
         while let Some(append) = self.next_append(to) {
             self.send(to, Message::Append(append));
         }
@@ -188,7 +177,7 @@ impl Node {
     }
 
     /// The next append for a follower, if it may get one now.
-    fn next_append(&mut self, to: NodeId) -> Option<Append> {
+    fn next_append(&mut self, to: MemberId) -> Option<Append> {
         let (now, term, commit, config, log) = (
             self.now,
             self.hard_state.term,
@@ -280,17 +269,22 @@ impl Node {
     pub(super) fn watch_followers(&mut self) {
         let (now, timeout) = (self.now, self.config.election_timeout);
         let heartbeat = self.config.heartbeat;
-        let RoleState::Leader(leader) = &mut self.role else {
+        let Some(leader) = self.leading() else {
             return;
         };
-        if now.since(leader.heard_by_majority(now)) > timeout {
+        let heard = self.reached(leader, now, |progress| progress.heard);
+        if now.since(heard) > timeout {
             self.leave_role(StepDown::NoQuorum);
             return;
         }
+        let RoleState::Leader(leader) = &mut self.role else {
+            return;
+        };
         if now >= leader.retry_at {
             leader.retry_at = now.after(heartbeat);
             for progress in leader.followers.values_mut() {
                 progress.retry(timeout, now);
+                progress.count_round(self.commit, timeout, now);
             }
         }
         if now >= leader.beat_at {
@@ -299,22 +293,40 @@ impl Node {
         self.watch_transfer();
     }
 
-    /// The members that this leader has heard within one election timeout, itself among them.
+    /// The largest value that is agreed on, of this leader's own and of one for each follower.
+    pub(super) fn reached<T: Ord + Copy>(
+        &self,
+        leader: &Leader,
+        own: T,
+        of: impl Fn(&Progress) -> T,
+    ) -> T {
+        self.configuration().reached(|member| {
+            if let Some(progress) = leader.followers.get(&member) {
+                return of(progress);
+            }
+            assert!(member == self.member, "{member:?} is fed by its leader");
+            own
+        })
+    }
+
+    /// Whether this leader has heard that follower within one election timeout.
+    pub(super) fn hears(&self, follower: &Progress) -> bool {
+        follower.round > 0 && self.now.since(follower.heard) <= self.config.election_timeout
+    }
+
+    /// The ids that this leader hears, its own among them.
     pub(super) fn alive(&self, leader: &Leader) -> Vec<NodeId> {
-        let heard = |progress: &Progress| {
-            progress.round > 0 && self.now.since(progress.heard) <= self.config.election_timeout
-        };
-        let followers = leader
-            .followers
-            .iter()
-            .filter(|(_, progress)| heard(progress));
-        let mut alive: Vec<_> = followers.map(|(id, _)| *id).chain([self.id]).collect();
-        alive.sort_unstable();
-        alive
+        let followers = leader.followers.iter();
+        let heard = followers.filter(|(_, progress)| self.hears(progress));
+        let ids: BTreeSet<_> = heard
+            .map(|(member, _)| member.id)
+            .chain([self.member.id])
+            .collect();
+        ids.into_iter().collect()
     }
 
     /// What a peer has acknowledged as durable to this node as its leader, if anything.
-    pub(super) fn acknowledged_by(&self, peer: NodeId) -> Option<Index> {
+    pub(super) fn acknowledged_by(&self, peer: MemberId) -> Option<Index> {
         let acked = self.leading()?.followers.get(&peer)?.matched;
         (acked > Index(0)).then_some(acked)
     }

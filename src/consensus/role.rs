@@ -6,7 +6,7 @@ use super::claim::Claim;
 use super::progress::Progress;
 use super::read::Reads;
 use super::transfer::Transfer;
-use super::{Ballot, Index, Mono, NodeId, Suspicion, Term};
+use super::{Ballot, Index, MemberId, Mono, NodeId, Suspicion, Term, Ticket};
 
 /// What a node is right now.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -20,7 +20,7 @@ pub(super) enum RoleState {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Follower {
     /// Whom it follows, once it has heard from it in this term.
-    pub(super) leader: Option<NodeId>,
+    pub(super) leader: Option<MemberId>,
     /// The votes the leader won with; 0 until its first beat.
     pub(super) tickets: u32,
     /// Whom the leader hears.
@@ -62,9 +62,9 @@ pub(super) struct Candidate {
     /// Names the attempt; replies to another do not count (scenario 10).
     pub(super) round: u64,
     /// Who said yes; itself among them in a pre-vote, and in a vote once its own is durable.
-    pub(super) grants: BTreeSet<NodeId>,
+    pub(super) grants: BTreeSet<MemberId>,
     /// Who said no for good, in earnest only.
-    pub(super) denials: BTreeSet<NodeId>,
+    pub(super) denials: BTreeSet<MemberId>,
     /// When it began to ask.
     pub(super) asked_at: Mono,
     /// When a majority first agreed, in a pre-vote.
@@ -83,7 +83,7 @@ pub(super) struct Leader {
     /// Its own no-op: nothing commits before it does (Raft 5.4.2).
     pub(super) noop: Index,
     /// Every other voter.
-    pub(super) followers: BTreeMap<NodeId, Progress>,
+    pub(super) followers: BTreeMap<MemberId, Progress>,
     /// The newest beat, and when the next one is due.
     pub(super) round: u64,
     pub(super) beat_at: Mono,
@@ -96,5 +96,7 @@ pub(super) struct Leader {
     /// A hand-over in progress.
     pub(super) transfer: Option<Transfer>,
     /// Whom the last hand-over went to in vain; others are tried first.
-    pub(super) spurned: Option<NodeId>,
+    pub(super) spurned: Option<MemberId>,
+    /// Who asked for the change that is under way.
+    pub(super) change: Option<Ticket>,
 }

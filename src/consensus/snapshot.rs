@@ -6,7 +6,7 @@
 use super::claim::Claim;
 use super::progress::Feed;
 use super::role::RoleState;
-use super::{Node, NodeId, Output, Position, Term};
+use super::{MemberId, Node, Output, Placed, Position, Term};
 
 impl Node {
     pub(super) fn snapshot_taken(&mut self, position: Position) {
@@ -17,11 +17,18 @@ impl Node {
         // One that a newer snapshot from the leader has overtaken is of no use.
         if position > self.log.base() {
             self.log.compact(position);
+            self.configurations.compacted(position);
             self.durability.compacted(position);
         }
     }
 
-    pub(super) fn snapshot_received(&mut self, from: NodeId, term: Term, position: Position) {
+    pub(super) fn snapshot_received(
+        &mut self,
+        from: MemberId,
+        term: Term,
+        position: Position,
+        configuration: Placed,
+    ) {
         if term < self.term() || position.term > term || position.index <= self.commit {
             return;
         }
@@ -42,6 +49,10 @@ impl Node {
             .durability
             .install(position, keep_log, agreed, self.now);
         self.log.rebase(position, keep_log);
+        self.configurations
+            .rebased(position, configuration, keep_log);
+        self.meet_the_named();
+        self.part_from_the_removed();
         self.commit = position.index;
         if let RoleState::Follower(follower) = &mut self.role {
             follower.matched = follower.matched.max(position.index);
@@ -53,7 +64,7 @@ impl Node {
         });
     }
 
-    pub(super) fn snapshot_sent(&mut self, to: NodeId, delivered: bool) {
+    pub(super) fn snapshot_sent(&mut self, to: MemberId, delivered: bool) {
         let RoleState::Leader(leader) = &mut self.role else {
             return;
         };

@@ -1,26 +1,26 @@
 //! What a node says of itself when asked, and what it starts from.
 
 use super::{
-    Boots, Entry, HardState, Incarnation, Index, Membership, NodeId, PeerRecord, Position, Role,
-    Term,
+    Boots, Entry, HardState, Index, MemberId, Membership, NodeId, PeerRecord, Placed, Position,
+    Role, Term,
 };
 
 /// Everything that recovery brings back from a data directory, or a first start makes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Recovered {
-    /// This node.
-    pub id: NodeId,
-    /// This disk.
-    pub incarnation: Incarnation,
+    /// This node, on this disk.
+    pub member: MemberId,
     /// The starts of this disk; the newest is this one, already durable (R15).
     pub boots: Boots,
-    /// The cluster and its voters.
+    /// The cluster, and who belonged to it when this node first did.
     pub membership: Membership,
     /// The durable term and vote.
     pub hard_state: HardState,
     /// What the newest snapshot covers; everything up to here is committed and already in the
     /// state machine.
     pub base: Position,
+    /// The configuration that the newest snapshot came with, if there is one.
+    pub configuration: Option<Placed>,
     /// The durable log behind `base`, consecutive.
     pub entries: Vec<Entry>,
     /// What is remembered of the peers.

@@ -6,7 +6,10 @@
 //! must think the same before any term is bumped.
 
 use super::role::{Candidate, Follower, RoleState};
-use super::{Event, Hello, Mono, Node, NodeId, Output, PeerRecord, StepDown, Suspicion};
+use super::{
+    Boot, Event, Hello, MEMBERS_MAX, MemberId, Mono, Node, NodeId, Output, PeerRecord, StepDown,
+    Suspicion,
+};
 
 impl Follower {
     /// What says that the leader is gone, if anything does.
@@ -20,7 +23,7 @@ impl Follower {
 impl Node {
     /// Until when this node believes in a leader other than `asking`, or in the one that it has
     /// just helped to elect.
-    pub(super) fn hears_leader_until(&self, asking: NodeId) -> Option<Mono> {
+    pub(super) fn hears_leader_until(&self, asking: MemberId) -> Option<Mono> {
         match &self.role {
             RoleState::Leader(_) => Some(self.now.after(self.config.election_timeout)),
             RoleState::Follower(follower) if follower.evidence.is_some() => None,
@@ -42,7 +45,7 @@ impl Node {
                 (follower.leader, follower.probed, silent >= probe_at)
             {
                 follower.probed = true;
-                self.outbox.push(Output::Probe(leader));
+                self.outbox.push(Output::Probe(leader.id));
             }
         }
         let RoleState::Follower(follower) = &self.role else {
@@ -52,6 +55,7 @@ impl Node {
             return;
         };
         if let Some(leader) = follower.leader {
+            let leader = leader.id;
             self.event(Event::Suspected { leader, why });
         }
         self.leave_role(StepDown::NoQuorum);
@@ -68,18 +72,21 @@ impl Node {
 
     /// A peer introduced itself. A newer boot is remembered durably (R15), and proves that whoever
     /// led under the older one no longer does.
-    pub(super) fn link_up(&mut self, peer: NodeId, hello: &Hello) {
+    pub(super) fn link_up(&mut self, hello: &Hello) {
+        let peer = hello.member;
         self.cut_off.remove(&peer);
-        let (met, boot) = (self.met.get(&peer).copied(), hello.boots.newest());
-        let restarted = met.is_some_and(|met| boot > met);
-        if met.is_none_or(|met| boot > met) {
-            self.met.insert(peer, boot);
-            self.durability.peer_changed(PeerRecord {
-                id: peer,
-                incarnation: hello.incarnation,
-                boot,
-            });
+        if !self.knows(peer) {
+            let (agreed, _) = self.configurations.at(self.commit);
+            if hello.since > *agreed && self.ahead.len() < MEMBERS_MAX {
+                let seen = (hello.boots.newest(), hello.since);
+                self.ahead.insert(peer, seen);
+            } else {
+                // What is agreed on was another thing when it was admitted.
+                self.part(peer);
+            }
+            return;
         }
+        let restarted = self.meet(peer, hello.boots.newest());
         match &mut self.role {
             RoleState::Follower(follower) => {
                 if restarted && follower.leader == Some(peer) {
@@ -91,19 +98,38 @@ impl Node {
         }
     }
 
+    /// Remembers the newest boot of a peer, durably; says whether it is newer than one before it.
+    pub(super) fn meet(&mut self, member: MemberId, boot: Boot) -> bool {
+        let met = self.met.get(&member).copied();
+        let is_newer = met.is_none_or(|met| boot > met);
+        if is_newer {
+            self.met.insert(member, boot);
+            self.durability.peer_changed(PeerRecord { member, boot });
+        }
+        is_newer && met.is_some()
+    }
+
     pub(super) fn link_ended(&mut self, peer: NodeId) {
-        self.noted.remove(&peer);
-        self.cut_off.insert(peer);
-        if self.leader() == Some(peer) {
+        self.noted.retain(|noted, _| noted.id != peer);
+        self.lose_sight_of(peer);
+        if self.leader().is_some_and(|leader| leader.id == peer) {
             self.outbox.push(Output::Probe(peer));
             self.abandon_forwards();
         }
     }
 
+    /// Whatever disk it runs on, it cannot be reached.
+    pub(super) fn lose_sight_of(&mut self, peer: NodeId) {
+        let members = self.configurations.in_force().members();
+        self.cut_off
+            .extend(members.filter(|member| member.id == peer));
+    }
+
     pub(super) fn link_refused(&mut self, peer: NodeId) {
-        self.cut_off.insert(peer);
+        self.lose_sight_of(peer);
         if let RoleState::Follower(follower) = &mut self.role
-            && follower.leader.or(self.hard_state.vote) == Some(peer)
+            && let Some(expected) = follower.leader.or(self.hard_state.vote)
+            && expected.id == peer
         {
             follower.evidence = Some(Suspicion::Refused);
         }

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use super::progress::Progress;
 use super::role::{Leader, RoleState};
-use super::{Event, Message, Mono, Node, NodeId, Output, StepDown, Term, Ticket};
+use super::{Event, MemberId, Message, Mono, Node, NodeId, Output, StepDown, Term, Ticket};
 
 /// A hand-over in progress.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Transfer {
     /// Who asked; `None` if the leader itself did.
     pub(super) ticket: Option<Ticket>,
-    to: NodeId,
+    to: MemberId,
     give_up_at: Mono,
     /// When to tell the follower, if it is ready; and again, since messages get lost.
     tell_at: Mono,
@@ -55,12 +55,13 @@ impl Node {
 
     /// The follower to hand over to, among those that are heard and say that they could take over:
     /// the given one, or the furthest that was not tried in vain just now.
-    fn target(&self, leader: &Leader, to: Option<NodeId>) -> Option<NodeId> {
-        let alive = self.alive(leader);
-        let fit = |(id, progress): &(&NodeId, &Progress)| {
-            progress.can_stand && alive.contains(id) && to.is_none_or(|to| to == **id)
+    fn target(&self, leader: &Leader, to: Option<NodeId>) -> Option<MemberId> {
+        let fit = |(member, progress): &(&MemberId, &Progress)| {
+            let meant = to.is_none_or(|to| to == member.id);
+            let may_lead = self.configuration().lets_vote(**member);
+            progress.can_stand && may_lead && self.hears(progress) && meant
         };
-        let best = |(id, progress): &(&NodeId, &Progress)| {
+        let best = |(id, progress): &(&MemberId, &Progress)| {
             (
                 leader.spurned != Some(**id),
                 progress.matched,
@@ -71,7 +72,7 @@ impl Node {
         chosen.map(|(id, _)| *id)
     }
 
-    fn hand_over(&mut self, ticket: Option<Ticket>, to: NodeId, within: Duration) {
+    fn hand_over(&mut self, ticket: Option<Ticket>, to: MemberId, within: Duration) {
         let (now, give_up_at) = (self.now, self.now.after(within));
         let RoleState::Leader(leader) = &mut self.role else {
             return;
@@ -82,7 +83,7 @@ impl Node {
             give_up_at,
             tell_at: now,
         });
-        self.event(Event::HandingOver { to });
+        self.event(Event::HandingOver { to: to.id });
     }
 
     /// Tells the follower to stand, once its log is complete.
@@ -123,10 +124,14 @@ impl Node {
                 self.outbox.push(Output::TransferEnded { ticket, moved });
             }
         }
-        if !self.storage_stalled {
-            return;
+        if self.storage_stalled {
+            self.hand_over_by_itself();
         }
-        let RoleState::Leader(leader) = &self.role else {
+    }
+
+    /// Hands over to whoever is fit for it, although nobody asks.
+    pub(super) fn hand_over_by_itself(&mut self) {
+        let Some(leader) = self.leading() else {
             return;
         };
         if leader.transfer.is_none()
@@ -137,7 +142,7 @@ impl Node {
     }
 
     /// The leader asks this node to take over.
-    pub(super) fn told_to_stand(&mut self, from: NodeId, term: Term) {
+    pub(super) fn told_to_stand(&mut self, from: MemberId, term: Term) {
         if term == self.term() && self.leader() == Some(from) && self.can_stand() {
             self.leave_role(StepDown::HigherTerm);
             self.stand();

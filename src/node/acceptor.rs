@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use super::context::{Context, Event};
 use super::dialer::send;
-use crate::consensus::{Boot, Hello, LinkEvent, NodeId};
+use crate::consensus::{Boot, Hello, LinkEvent, MemberId, NodeId};
 use crate::discovery::MemberAddress;
 use crate::tls::{Failure, Stranger, Stream};
 use crate::wire::{Acceptor, Inbound, Introduction, Reason, Verdict};
@@ -182,23 +182,26 @@ fn judge(
 
 /// Reads a link to its end, as the only one of its peer.
 async fn read(context: &Context, readers: &Readers, link: Link, hello: Hello) {
-    let (peer, boot) = (hello.id, hello.boots.newest());
+    let (member, boot) = (hello.member, hello.boots.newest());
+    let peer = member.id;
     let (only, replaced) = oneshot::channel::<()>();
     // Dropping the sender of the link before ends it.
     readers.borrow_mut().insert(peer, only);
     // It is there, so it is no use to wait until it is dialled again: without a link both ways it
     // gets no vote.
-    if let Some(sending) = context.peers.get(&peer) {
-        sending.dial_now.notify_one();
-    }
+    let Some(sending) = context.peers.get(&peer) else {
+        return;
+    };
+    sending.dial_now.notify_one();
     context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
     tokio::select! {
-        () = read_packets(context, link, peer, boot) => {}
+        () = read_packets(context, link, member, boot) => {}
         _ = replaced => debug!(peer = peer.0, "the link is replaced by a newer one"),
+        () = sending.parted(member.incarnation) => debug!(peer = peer.0, "the peer was removed"),
     }
 }
 
-async fn read_packets(context: &Context, mut link: Link, peer: NodeId, boot: Boot) {
+async fn read_packets(context: &Context, mut link: Link, from: MemberId, boot: Boot) {
     let room = Arc::new(Semaphore::new(QUEUED_BYTES_MAX));
     // Read, and not yet counted for a packet.
     let mut bytes = 0;
@@ -209,7 +212,7 @@ async fn read_packets(context: &Context, mut link: Link, peer: NodeId, boot: Boo
                 // It is never closed; were it, nothing would be counted.
                 let share = Arc::clone(&room).acquire_many_owned(wanted).await.ok();
                 bytes = 0;
-                let packet = Event::Packet(peer, boot, packet, share);
+                let packet = Event::Packet(from, boot, packet, share);
                 context.tell(packet).await;
             }
             Ok(None) => match link.stream.read_buf(link.inbound.space()).await {
@@ -217,7 +220,7 @@ async fn read_packets(context: &Context, mut link: Link, peer: NodeId, boot: Boo
                 Ok(count) => bytes += count,
             },
             Err(error) => {
-                warn!(peer = peer.0, %error, "a peer's bytes make no sense; the link is closed");
+                warn!(peer = from.id.0, %error, "a peer's bytes make no sense; the link is closed");
                 return;
             }
         }

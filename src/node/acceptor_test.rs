@@ -21,7 +21,10 @@ fn address(id: NodeId) -> MemberAddress {
 
 /// A member of the cluster of both.
 fn introduction(id: NodeId, expects: NodeId) -> Introduction {
-    let voters = [OWN, PEER].map(|id| (id, Incarnation(id.0))).into();
+    let voters = [OWN, PEER].map(|id| MemberId {
+        id,
+        incarnation: Incarnation(id.0),
+    });
     let MemberAddress { peer, api } = address(id);
     Introduction {
         id,
@@ -30,10 +33,8 @@ fn introduction(id: NodeId, expects: NodeId) -> Introduction {
         api,
         peer,
         member: Some(Member {
-            membership: Membership {
-                cluster: ClusterId(7),
-                voters,
-            },
+            membership: Membership::founding(ClusterId(7), voters),
+            since: Position::START,
             boots: Boots::first(0),
             term: Term(1),
             durable: Position::default(),

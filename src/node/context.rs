@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 
 use super::addresses::Addresses;
 use super::outbox::Outbox;
 use super::settings::Settings;
-use crate::consensus::{Boot, Hello, Incarnation, LinkEvent, Membership, Node, NodeId, Rejection};
+use crate::consensus::{
+    Boot, Hello, Incarnation, LinkEvent, MemberId, Membership, Node, NodeId, Rejection,
+};
 use crate::consensus::{Position, Term};
 use crate::discovery::MemberAddress;
 use crate::state::View;
@@ -24,15 +26,15 @@ pub(super) const EVENTS_MAX: usize = 4096;
 pub(super) enum Event {
     /// The link to a peer changed.
     Link(NodeId, LinkEvent),
-    /// A peer said something, over a link that began in this boot of it; with its share of the
+    /// A member said something, over a link that began in this boot of it; with its share of the
     /// bytes that may wait.
-    Packet(NodeId, Boot, Packet, Option<OwnedSemaphorePermit>),
+    Packet(MemberId, Boot, Packet, Option<OwnedSemaphorePermit>),
     /// The own snapshot at this position is published, or could not be.
     SnapshotWritten(Position, Result<(), String>),
     /// A snapshot was sent to a peer whole, or was not.
-    SnapshotSent(NodeId, bool),
+    SnapshotSent(MemberId, bool),
     /// A snapshot came whole; or what came is of no use.
-    SnapshotReceived(NodeId, Term, Position, Result<Box<Received>, String>),
+    SnapshotReceived(MemberId, Term, Position, Result<Box<Received>, String>),
     /// The cluster turned this node away: it must stop and say why (R13, R15).
     TurnedAway(String),
 }
@@ -63,10 +65,25 @@ pub(super) struct Peer {
     pub(super) outbox: Outbox,
     /// Ends the wait before the next dial (S8).
     pub(super) dial_now: Notify,
+    /// On which disk it was removed: the links with that end, in both directions.
+    pub(super) parted: watch::Sender<Option<Incarnation>>,
     /// What it was last told about the snapshot that it sends.
-    pub(super) acknowledged: RefCell<Option<Packet>>,
+    pub(super) acknowledged: RefCell<Option<(MemberId, Packet)>>,
     /// What was said last to be wrong between the two: it is said once, not with every dial.
     pub(super) wrong: RefCell<String>,
+}
+
+impl Peer {
+    /// Waits until the peer is removed on this disk.
+    pub(super) async fn parted(&self, from: Incarnation) {
+        let mut parted = self.parted.subscribe();
+        parted.mark_unchanged();
+        while parted.changed().await.is_ok() {
+            if *parted.borrow_and_update() == Some(from) {
+                return;
+            }
+        }
+    }
 }
 
 impl Context {

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, Event};
-use crate::consensus::{Hello, LinkEvent, NodeId};
+use crate::consensus::{Hello, LinkEvent, MemberId, NodeId};
 use crate::discovery::MemberAddress;
 use crate::tls::{Failure, Stream};
 use crate::wire::{Answer, Dialer, HandshakeError, Introduction, Reason, Verdict};
@@ -75,10 +75,11 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
             Ok(Dialed::Up(stream, hello)) => {
                 info!(peer = peer.0, boot = hello.boots.newest().0, "link up");
                 (wait, dropped) = (WAIT_MIN, 0);
-                sending.outbox.reset(true);
+                let to = hello.member;
+                sending.outbox.reset(Some(to.incarnation));
                 context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
-                let error = write_all(&context, peer, at.as_ref(), stream).await;
-                sending.outbox.reset(false);
+                let error = write_all(&context, to, at.as_ref(), stream).await;
+                sending.outbox.reset(None);
                 debug!(peer = peer.0, %error, "link ended");
                 context.tell(Event::Link(peer, LinkEvent::Ended)).await;
                 continue;
@@ -249,10 +250,11 @@ pub(super) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -
 /// Writes what waits until the link ends, or the peer is reached elsewhere than `at`.
 async fn write_all(
     context: &Context,
-    peer: NodeId,
+    to: MemberId,
     at: Option<&MemberAddress>,
     stream: Stream,
 ) -> io::Error {
+    let peer = to.id;
     let Some(sending) = context.peers.get(&peer) else {
         return io::ErrorKind::NotFound.into();
     };
@@ -276,6 +278,7 @@ async fn write_all(
     tokio::select! {
         error = ended => error,
         error = write => error,
+        () = sending.parted(to.incarnation) => io::Error::other("the peer was removed"),
         // What is elsewhere now has ended here, whether or not TCP will ever say so.
         () = context.addresses.moved(peer, at) => io::Error::other("the peer has another address"),
     }

@@ -23,10 +23,11 @@ use super::abstention::Abstention;
 use super::aside::drop_aside;
 use super::context::{Context, Event, Received};
 use super::handle::{Request, Shared};
-use super::snapshots::Transfers;
+use super::snapshots::{Transfers, push};
 use super::waiting::Waiting;
 use crate::consensus::{
-    self, Boot, Entry, Index, Input, IoSeq, LinkEvent, Mono, NodeId, Output, Position, Status,
+    self, Boot, Entry, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId, Output, Position,
+    Status,
 };
 use crate::state::Outcome;
 use crate::storage::{Completion, FileDisk, Job, Journal};
@@ -72,12 +73,12 @@ pub(super) struct Driver {
     waiting: Waiting,
     abstention: Abstention,
     /// The newest boot of each peer: words of an older one are not heard any more.
-    boots: BTreeMap<NodeId, Boot>,
+    boots: BTreeMap<MemberId, Boot>,
     origin: Instant,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     /// A snapshot from the leader that this turn may install.
-    received: Option<(NodeId, Position, Box<Received>)>,
+    received: Option<(MemberId, Position, Box<Received>)>,
     /// An own snapshot that is published but whose entries are not all durable yet.
     published: Option<Position>,
     /// Those who wait for the end of this turn.
@@ -195,7 +196,11 @@ impl Driver {
                 match &event {
                     LinkEvent::Up(hello) => {
                         let told = hello.boots.newest();
-                        let boot = self.boots.entry(peer).or_insert(told);
+                        // Another disk of this peer has no link any more.
+                        let is_linked = |member: &MemberId| *member == hello.member;
+                        self.boots
+                            .retain(|member, _| member.id != peer || is_linked(member));
+                        let boot = self.boots.entry(hello.member).or_insert(told);
                         *boot = told.max(*boot);
                         self.transfers.link_up(peer);
                     }
@@ -226,11 +231,13 @@ impl Driver {
             }
             Event::SnapshotReceived(from, term, position, received) => match received {
                 Ok(received) => {
+                    let configuration = received.snapshot.snapshot().configuration().clone();
                     self.received = Some((from, position, received));
                     self.inputs.push(Input::SnapshotReceived {
                         from,
                         term,
                         position,
+                        configuration,
                     });
                 }
                 Err(error) => self.transfers.received(from, position, Err(&error)),
@@ -312,12 +319,8 @@ impl Driver {
         match output {
             Output::Write(write) => self.backlog.push_back(Job::Write(write)),
             Output::Send { to, message } => {
-                let packet = Packet::Message(message);
-                if let Some(peer) = self.context.peers.get(&to)
-                    && let Err(error) = peer.outbox.push(&packet)
-                {
-                    warn!(peer = to.0, %error, "a message cannot be sent");
-                }
+                // What cannot be sent now is sent again when that is due.
+                let _is_sent = push(&self.context, to, &Packet::Message(message));
             }
             Output::Apply(entries) => self.apply(&entries),
             Output::Accepted { ticket, position } => {
@@ -331,6 +334,8 @@ impl Driver {
             Output::TransferEnded { ticket, moved } => {
                 self.waiting.transfer_ended(ticket, moved);
             }
+            // Nobody can ask for a change yet.
+            Output::ChangeEnded { .. } => {}
             Output::SendSnapshot { to, term } => self.transfers.send(to, term),
             Output::InstallSnapshot {
                 seq,
@@ -338,6 +343,11 @@ impl Driver {
                 keep_log,
             } => {
                 self.install(seq, position, keep_log);
+            }
+            Output::Part(member) => {
+                if let Some(peer) = self.context.peers.get(&member.id) {
+                    peer.parted.send_replace(Some(member.incarnation));
+                }
             }
             Output::Probe(peer) => {
                 if let Some(peer) = self.context.peers.get(&peer) {
@@ -409,8 +419,13 @@ impl Driver {
         let store = self.shared.store.borrow();
         let view = store.view();
         let outgrown = status.log_bytes as u64 > view.used_bytes();
-        if outgrown && view.position().index > status.base.index {
-            self.transfers.write(view);
+        let engine = self.context.engine.borrow();
+        if let Some((_, node)) = &*engine
+            && outgrown
+            && view.position().index > status.base.index
+        {
+            let configuration = node.configuration_at(view.position().index);
+            self.transfers.write(view, configuration);
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
-use crate::consensus::Message;
+use crate::consensus::{Incarnation, Message};
 use crate::wire::{Packet, SendError};
 
 /// Bytes of one write to the socket, roughly.
@@ -29,7 +29,8 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Lanes {
-    up: bool,
+    /// The disk at the other end of the link, while one is up.
+    up_to: Option<Incarnation>,
     urgent: BytesMut,
     /// Whole frames, in pieces of about the size of a write.
     bulk: VecDeque<BytesMut>,
@@ -37,8 +38,9 @@ struct Lanes {
 }
 
 impl Outbox {
-    /// Queues a packet, or drops it if no link is up or too much waits already; says which.
-    pub(super) fn push(&self, packet: &Packet) -> Result<bool, SendError> {
+    /// Queues a packet, or drops it if no link to that disk is up or too much waits already; says
+    /// which.
+    pub(super) fn push(&self, to: Incarnation, packet: &Packet) -> Result<bool, SendError> {
         let lanes = &mut *self.lanes.borrow_mut();
         let is_urgent = is_urgent(packet);
         let has_room = if is_urgent {
@@ -46,7 +48,7 @@ impl Outbox {
         } else {
             lanes.bulk_bytes < BULK_BYTES_MAX
         };
-        if !lanes.up || !has_room {
+        if lanes.up_to != Some(to) || !has_room {
             return Ok(false);
         }
         if is_urgent {
@@ -70,9 +72,9 @@ impl Outbox {
     }
 
     /// A link came up, or went down: what waits was for the one before.
-    pub(super) fn reset(&self, up: bool) {
+    pub(super) fn reset(&self, up_to: Option<Incarnation>) {
         *self.lanes.borrow_mut() = Lanes {
-            up,
+            up_to,
             ..Lanes::default()
         };
     }

@@ -163,7 +163,7 @@ impl Starting {
         let membership = recovered.membership.clone();
         self.shared.cluster.set(Some(membership.cluster));
         info!(
-            id = recovered.id.0,
+            id = recovered.member.id.0,
             boot = recovered.boots.newest().0,
             entries = recovered.entries.len(),
             "recovered"

@@ -12,7 +12,7 @@ use super::aside::{aside, drop_aside, in_a_thread};
 use super::context::{Context, Event, Received};
 use super::snapshot_sender::WINDOW_CHUNKS;
 use super::snapshots::acknowledge;
-use crate::consensus::{NodeId, Position, Term};
+use crate::consensus::{MemberId, Position, Term};
 use crate::state::{QUOTA_BYTES_MAX, View};
 use crate::storage::{FileDisk, IncomingSnapshot, Snapshots};
 use crate::wire::{Delivery, Snapshot, Transfer};
@@ -27,7 +27,7 @@ const STILL_COMING: Duration = Duration::from_secs(5);
 /// What is coming.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Incoming {
-    pub(super) from: NodeId,
+    pub(super) from: MemberId,
     pub(super) term: Term,
     pub(super) position: Position,
     pub(super) total_bytes: u64,
@@ -35,7 +35,7 @@ pub(super) struct Incoming {
 
 /// Takes parts in; once it is dropped nothing is told of them any more.
 pub(super) struct Receiver {
-    pub(super) from: NodeId,
+    pub(super) from: MemberId,
     pub(super) position: Position,
     parts: mpsc::Sender<Snapshot>,
 }

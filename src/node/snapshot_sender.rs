@@ -11,7 +11,7 @@ use tracing::info;
 use super::aside::aside;
 use super::context::Context;
 use super::snapshots::{Progress, push};
-use crate::consensus::{NodeId, Position, Term};
+use crate::consensus::{MemberId, Position, Term};
 use crate::storage::{self, FileDisk, Snapshots};
 use crate::wire::limits::CHUNK_BYTES_MAX;
 use crate::wire::{Delivery, Packet, Snapshot};
@@ -42,14 +42,14 @@ pub(super) enum SendFailure {
 pub(super) async fn send(
     context: &Context,
     snapshots: Snapshots<FileDisk>,
-    to: NodeId,
+    to: MemberId,
     term: Term,
     mut progress: watch::Receiver<Option<Progress>>,
 ) -> Result<(), SendFailure> {
     let newest = aside(move || snapshots.newest()).await?;
     let snapshot = Arc::new(newest.ok_or(SendFailure::NoSnapshot)?);
     let (position, total_bytes) = (snapshot.position(), snapshot.bytes());
-    info!(peer = to.0, ?position, total_bytes, "sending a snapshot");
+    info!(peer = to.id.0, ?position, total_bytes, "sending a snapshot");
     // The follower's own link may be up before the one to it is.
     let say = |part| {
         let sent = push(context, to, &Packet::Snapshot(part));

@@ -18,7 +18,7 @@ use super::aside::in_a_thread;
 use super::context::{Context, Event};
 use super::snapshot_receiver::{Incoming, Receiver};
 use super::snapshot_sender::{SendFailure, send};
-use crate::consensus::{NodeId, Position, Term};
+use crate::consensus::{MemberId, NodeId, Placed, Position, Term};
 use crate::state::View;
 use crate::storage::{FileDisk, Snapshots};
 use crate::wire::{Delivery, Packet, Snapshot};
@@ -32,7 +32,7 @@ const SEND_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Transfers {
     context: Rc<Context>,
     snapshots: Snapshots<FileDisk>,
-    sending: BTreeMap<NodeId, Sending>,
+    sending: BTreeMap<MemberId, Sending>,
     receiving: Option<Receiver>,
     writing: bool,
     /// When the state may be written next.
@@ -66,15 +66,17 @@ impl Transfers {
         }
     }
 
-    /// Writes the state beside the running node, unless that is being done or has just failed.
-    pub(super) fn write(&mut self, view: &View) {
+    /// Writes the state, and the configuration that is in force with it, beside the running node,
+    /// unless that is being done or has just failed.
+    pub(super) fn write(&mut self, view: &View, configuration: Placed) {
         if self.writing || Instant::now() < self.write_at {
             return;
         }
         let (snapshots, events) = (self.snapshots.clone(), self.context.events.clone());
         let (view, position) = (view.clone(), view.position());
         self.writing = in_a_thread("snapshot", move || {
-            let written = write(&snapshots, &view).map_err(|error| error.to_string());
+            let written =
+                write(&snapshots, &view, &configuration).map_err(|error| error.to_string());
             drop(events.blocking_send(Event::SnapshotWritten(position, written)));
         });
     }
@@ -90,7 +92,7 @@ impl Transfers {
 
     /// Sends the newest snapshot to a follower, in place of any that is under way: what becomes of
     /// that one, the engine does not wait for any more.
-    pub(super) fn send(&mut self, to: NodeId, term: Term) {
+    pub(super) fn send(&mut self, to: MemberId, term: Term) {
         let (progress, watching) = watch::channel(None);
         let (context, snapshots) = (Rc::clone(&self.context), self.snapshots.clone());
         if let Some(replaced) = self.sending.remove(&to) {
@@ -100,7 +102,7 @@ impl Transfers {
             let mut link = watching.clone();
             let sent = send(&context, snapshots, to, term, watching).await;
             if let Err(error) = &sent {
-                warn!(peer = to.0, %error, "a snapshot was not delivered");
+                warn!(peer = to.id.0, %error, "a snapshot was not delivered");
             }
             if matches!(sent, Err(SendFailure::NotTaken)) {
                 // Over its next link it may be another process, with room on its disk.
@@ -114,7 +116,7 @@ impl Transfers {
     }
 
     /// Takes in what a peer says about a snapshot.
-    pub(super) fn take(&mut self, from: NodeId, packet: Snapshot) {
+    pub(super) fn take(&mut self, from: MemberId, packet: Snapshot) {
         match packet {
             Snapshot::Ack {
                 position,
@@ -157,26 +159,25 @@ impl Transfers {
 
     /// The link to a peer came up: what it was told last may have been lost with the one before.
     pub(super) fn link_up(&self, peer: NodeId) {
-        if let Some(peer) = self.context.peers.get(&peer)
-            && let Some(ack) = &*peer.acknowledged.borrow()
-            && let Err(error) = peer.outbox.push(ack)
+        if let Some(sending) = self.context.peers.get(&peer)
+            && let Some((to, ack)) = &*sending.acknowledged.borrow()
         {
-            warn!(%error, "a packet cannot be sent");
+            push(&self.context, *to, ack);
         }
     }
 
     /// The link to a peer ended, and with it the snapshot that it was being sent.
     pub(super) fn link_ended(&mut self, peer: NodeId) {
-        self.sending.remove(&peer);
+        self.sending.retain(|to, _| to.id != peer);
     }
 
     /// Tells the sender what became of its snapshot.
-    pub(super) fn received(&self, from: NodeId, position: Position, outcome: Result<(), &str>) {
+    pub(super) fn received(&self, from: MemberId, position: Position, outcome: Result<(), &str>) {
         let delivery = match outcome {
             Ok(()) => Delivery::Whole,
             Err(error) => {
                 warn!(
-                    peer = from.0,
+                    peer = from.id.0,
                     error, "a snapshot from the leader is of no use"
                 );
                 Delivery::Failed
@@ -189,7 +190,7 @@ impl Transfers {
 /// Tells the leader how far its snapshot has come.
 pub(super) fn acknowledge(
     context: &Context,
-    to: NodeId,
+    to: MemberId,
     position: Position,
     received: u64,
     delivery: Delivery,
@@ -200,24 +201,30 @@ pub(super) fn acknowledge(
         delivery,
     });
     push(context, to, &ack);
-    if let Some(peer) = context.peers.get(&to) {
-        peer.acknowledged.replace(Some(ack));
+    if let Some(peer) = context.peers.get(&to.id) {
+        peer.acknowledged.replace(Some((to, ack)));
     }
 }
 
 /// Sends a packet, and says whether it is on its way.
-pub(super) fn push(context: &Context, to: NodeId, packet: &Packet) -> bool {
-    let Some(peer) = context.peers.get(&to) else {
+pub(super) fn push(context: &Context, to: MemberId, packet: &Packet) -> bool {
+    let Some(peer) = context.peers.get(&to.id) else {
         return false;
     };
-    peer.outbox.push(packet).unwrap_or_else(|error| {
-        warn!(peer = to.0, %error, "a packet cannot be sent");
-        false
-    })
+    peer.outbox
+        .push(to.incarnation, packet)
+        .unwrap_or_else(|error| {
+            warn!(peer = to.id.0, %error, "a packet cannot be sent");
+            false
+        })
 }
 
-fn write(snapshots: &Snapshots<FileDisk>, view: &View) -> Result<(), Box<dyn std::error::Error>> {
-    let mut writer = snapshots.write(view.position())?;
+fn write(
+    snapshots: &Snapshots<FileDisk>,
+    view: &View,
+    configuration: &Placed,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut writer = snapshots.write(view.position(), configuration)?;
     view.write_to(&mut writer)?;
     // One that a newer one has overtaken is no failure.
     let _published = writer.finish()?;

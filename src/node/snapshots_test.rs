@@ -11,15 +11,25 @@ use crate::discovery::MemberAddress;
 use crate::node::Settings;
 use crate::node::addresses::Addresses;
 use crate::node::context::Received;
-use crate::node::outbox::Outbox;
 use crate::state::{Command, Condition, Store};
 use crate::storage::{DataDir, WalConfig};
 use crate::wire::limits::CHUNK_BYTES_MAX;
 use crate::wire::{Address, Decoder, Phase};
 
-const LEADER: NodeId = NodeId(1);
-const FOLLOWER: NodeId = NodeId(2);
+const LEADER: MemberId = MemberId {
+    id: NodeId(1),
+    incarnation: Incarnation(1),
+};
+const FOLLOWER: MemberId = MemberId {
+    id: NodeId(2),
+    incarnation: Incarnation(2),
+};
 const TERM: Term = Term(3);
+
+/// The cluster of both.
+fn membership() -> Membership {
+    Membership::founding(ClusterId(7), [LEADER, FOLLOWER])
+}
 
 /// One of two nodes without an engine: its snapshots, and its link to the other.
 struct Side {
@@ -31,44 +41,48 @@ struct Side {
 }
 
 impl Side {
-    fn new(name: &str, id: NodeId) -> Self {
+    fn new(name: &str, own: MemberId) -> Self {
+        let MemberId { id, incarnation } = own;
         let directory = format!("remember-snapshots-{}-{name}-{id}", std::process::id());
         let directory = std::env::temp_dir().join(directory);
         let address = |port| Address {
             host: "localhost".to_owned(),
             port,
         };
-        let members = [(LEADER, 1), (FOLLOWER, 3)].map(|(id, port)| {
+        let members = [(LEADER.id, 1), (FOLLOWER.id, 3)].map(|(id, port)| {
             let (peer, api) = (address(port), address(port + 1));
             (id, MemberAddress { peer, api })
         });
         let settings = Settings::new(id, members.into(), &directory);
         let disk = FileDisk::open(&directory).unwrap();
-        let mut data = DataDir::open(disk, id, Incarnation(id.0)).unwrap();
-        let voters = [LEADER, FOLLOWER].map(|id| (id, Incarnation(id.0))).into();
-        let cluster = ClusterId(7);
-        data.found(Membership { cluster, voters }, WalConfig::default())
-            .unwrap();
+        let mut data = DataDir::open(disk, id, incarnation).unwrap();
+        data.found(membership(), WalConfig::default()).unwrap();
         let snapshots = data.recover(WalConfig::default()).unwrap().snapshots;
         let (sender, events) = mpsc::channel(16);
         let addresses = Rc::new(Addresses::new(settings.members.clone(), false));
         let own = addresses.of(id).unwrap();
-        let context = Context::new(settings, own, addresses, Incarnation(id.0), sender);
+        let context = Context::new(settings, own, addresses, incarnation, sender);
         let context = Rc::new(context);
-        for peer in context.peers.values() {
-            peer.outbox.reset(true);
-        }
-        Self {
+        let side = Self {
             transfers: Transfers::new(Rc::clone(&context), snapshots),
             context,
             events,
             decoder: Decoder::new(Phase::Link, 1),
             directory,
-        }
+        };
+        side.link(true);
+        side
     }
 
-    fn outbox(&self) -> &Outbox {
-        &self.context.peers.values().next().unwrap().outbox
+    /// Lets the link to the other come up, or go down.
+    fn link(&self, is_up: bool) {
+        for (id, peer) in &self.context.peers {
+            let member = [LEADER, FOLLOWER]
+                .into_iter()
+                .find(|member| member.id == *id);
+            let disk = member.filter(|_| is_up).map(|member| member.incarnation);
+            peer.outbox.reset(disk);
+        }
     }
 
     /// What comes next out of this side.
@@ -125,7 +139,8 @@ impl Pair {
             store.apply(position, &Payload::Command(put.encode()));
         }
         let view = store.view().clone();
-        leader.transfers.write(&view);
+        let configuration = membership().settled;
+        leader.transfers.write(&view, configuration);
         let Some(Event::SnapshotWritten(_, Ok(()))) = leader.events.recv().await else {
             panic!("the snapshot is written");
         };
@@ -292,7 +307,7 @@ fn a_word_that_the_link_lost_is_said_again_over_the_next_one() {
     run(async {
         let mut pair = Pair::new("lost").await;
         pair.leader.transfers.send(FOLLOWER, TERM);
-        pair.follower.outbox().reset(false);
+        pair.follower.link(false);
         let follower = Rc::clone(&pair.follower.context);
         let acknowledged = || {
             let mut peers = follower.peers.values();
@@ -311,8 +326,8 @@ fn a_word_that_the_link_lost_is_said_again_over_the_next_one() {
                 () = tokio::time::sleep(Duration::from_millis(1)) => {}
             }
         }
-        pair.follower.outbox().reset(true);
-        pair.follower.transfers.link_up(LEADER);
+        pair.follower.link(true);
+        pair.follower.transfers.link_up(LEADER.id);
         let Next::Said(said) = pair.follower.next().await else {
             panic!("it says how far it is");
         };
@@ -328,8 +343,8 @@ fn a_snapshot_whose_link_ends_has_failed_at_once() {
         let Next::Said(_) = pair.leader.next().await else {
             panic!("it begins");
         };
-        pair.leader.outbox().reset(false);
-        pair.leader.transfers.link_ended(FOLLOWER);
+        pair.leader.link(false);
+        pair.leader.transfers.link_ended(FOLLOWER.id);
         let Next::Event(Event::SnapshotSent(FOLLOWER, delivered)) = pair.leader.next().await else {
             panic!("its end is told");
         };
@@ -341,13 +356,13 @@ fn a_snapshot_whose_link_ends_has_failed_at_once() {
 fn a_snapshot_for_a_follower_that_has_no_link_yet_has_failed_at_once() {
     run(async {
         let mut pair = Pair::new("early").await;
-        pair.leader.outbox().reset(false);
+        pair.leader.link(false);
         pair.leader.transfers.send(FOLLOWER, TERM);
         let Next::Event(Event::SnapshotSent(FOLLOWER, delivered)) = pair.leader.next().await else {
             panic!("it goes nowhere");
         };
         assert!(!delivered);
-        pair.leader.outbox().reset(true);
+        pair.leader.link(true);
         let (delivered, received) = pair.send(|part| part).await;
         assert!(delivered);
         assert_eq!(received.unwrap().view.hash(), pair.view.hash());

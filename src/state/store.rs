@@ -96,7 +96,7 @@ impl Store {
             "{position:?} does not follow {last:?}: entries are applied in order, each once (S2)"
         );
         let outcome = match payload {
-            Payload::Noop => Outcome::Noop,
+            Payload::Noop | Payload::Configuration(_) => Outcome::Noop,
             Payload::Command(bytes) => match Command::decode(bytes) {
                 Ok(command) => self.execute(command),
                 Err(CommandError::Unsupported { given }) => {

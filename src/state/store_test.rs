@@ -220,7 +220,7 @@ fn apply(store: &mut Store, model: &mut Model, step: &Step) {
     let said = store.apply(position, &payload);
     assert_eq!(store.view().position(), position, "every entry counts");
     let expected = match &payload {
-        Payload::Noop => Outcome::Noop,
+        Payload::Noop | Payload::Configuration(_) => Outcome::Noop,
         Payload::Command(bytes) => match Command::decode(bytes) {
             Ok(command) => model.execute(&command),
             Err(error) => Outcome::Malformed(error),

@@ -16,7 +16,9 @@ use super::layout::segment_sequence;
 use super::outline::Replay;
 use super::snapshots::published_position;
 use super::{Disk, Error, Identity, Snapshots, Wal, WalConfig, identity, quarantine};
-use crate::consensus::{Boots, Incarnation, Membership, NodeId, Position, Record, Recovered};
+use crate::consensus::{
+    Boots, Incarnation, MemberId, Membership, NodeId, Position, Record, Recovered,
+};
 
 /// The data directory of one node that has started.
 #[derive(Debug)]
@@ -150,16 +152,19 @@ impl<D: Disk> DataDir<D> {
         let membership = membership.ok_or(Error::NotFounded)?;
         let snapshots = Snapshots::open(self.disk.clone())?;
         let (mut wal, mut replay) = Wal::recover(self.disk, incarnation, config)?;
-        adopt_snapshot(snapshots.newest_position(), &mut wal, &mut replay)?;
+        let newest = snapshots.newest()?;
+        let newest = newest.map(|it| (it.position(), it.configuration().clone()));
+        adopt_snapshot(newest.as_ref().map(|it| it.0), &mut wal, &mut replay)?;
+        let configuration = newest.map(|it| it.1);
         let whole = replay.check_whole();
         whole.map_err(|what| Error::rotten("the log", 0, what))?;
         let recovered = Recovered {
-            id,
-            incarnation,
+            member: MemberId { id, incarnation },
             boots,
             membership,
             hard_state: replay.outline.hard_state,
             base: replay.outline.base,
+            configuration,
             entries: replay.entries,
             peers: replay.outline.peers.into_values().collect(),
         };

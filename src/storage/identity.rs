@@ -2,38 +2,38 @@
 //!
 //! The file has two slots of equal content, which are written one after the other, the one that is
 //! not needed first, each durable before the next. Torn or rotten, one of them is always good, and
-//! a change needs no room on a full disk. Format version 1, little-endian, CRC-32C:
+//! a change needs no room on a full disk. Format version 2, little-endian, CRC-32C:
 //!
 //! ```text
-//!   slot, 4,096 bytes   8 magic "rmbr-idn"   8 generation     8 boot      16 per voter:
-//!                       4 version            8 node id        8 cluster      id, incarnation
-//!                       4 voters             8 incarnation                4 per earlier boot
+//!   slot, 4,096 bytes   8 magic "rmbr-idn"   8 generation     8 boot      8, 8 settled since
+//!                       4 version            8 node id        8 cluster   33 per member, as in
+//!                       4 members            8 incarnation                   the log
+//!                                                                         4 per earlier boot
 //!                                                                         zeroes, 4 CRC
 //! ```
 //!
-//! The generation counts the changes, and the slot with the higher one counts. No voters: the node
-//! belongs to no cluster yet. Of the earlier boots it is the nonces, the oldest first; how many
-//! there are follows from the number of the boot.
+//! The generation counts the changes, and the slot with the higher one counts. No members: the
+//! node belongs to no cluster yet. Of the earlier boots it is the nonces, the oldest first; how
+//! many there are follows from the number of the boot.
 
-use std::collections::BTreeMap;
-
-use super::layout::Fields;
-use super::outline::PEERS_MAX;
+use super::layout::{Fields, SEAT_BYTES, decode_seats, encode_position, encode_seats};
 use super::{Disk, DiskFile, Error};
-use crate::consensus::{Boot, Boots, ClusterId, Incarnation, Membership, NodeId};
+use crate::consensus::{
+    Boot, Boots, ClusterId, Incarnation, MEMBERS_MAX, MemberId, Membership, NodeId,
+};
 
 /// The name of the file.
 pub(super) const NAME: &str = "identity";
 /// Its name while it is made for the first time.
 const UNFINISHED: &str = "identity-unfinished";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"rmbr-idn";
 const SLOT_BYTES: usize = 4096;
 const SLOTS: [u64; 2] = [0, SLOT_BYTES as u64];
 const CRC_AT: usize = SLOT_BYTES - 4;
 
 const _: () = assert!(
-    56 + 16 * PEERS_MAX + 4 * (Boots::KEPT_MAX - 1) <= CRC_AT,
+    72 + SEAT_BYTES * MEMBERS_MAX + 4 * (Boots::KEPT_MAX - 1) <= CRC_AT,
     "every identity fits in a slot"
 );
 
@@ -46,7 +46,7 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// The starts of this disk; a new one is durable before anything else is done (R15).
     pub boots: Boots,
-    /// The cluster and its voters, once there is one.
+    /// The cluster, once there is one.
     pub membership: Option<Membership>,
 }
 
@@ -162,23 +162,27 @@ impl Identity {
     /// The membership if this disk may take it.
     pub(super) fn check_membership(&self, membership: &Membership) -> Result<(), Error> {
         let refused = |what| Err(Error::membership(self.id, self.incarnation, what));
-        match membership.voters.get(&self.id) {
-            _ if membership.voters.len() > PEERS_MAX => refused("it has too many voters"),
-            None => refused("this node is not one of the voters"),
-            Some(incarnation) if *incarnation != self.incarnation => {
-                refused("it names another disk of this node")
-            }
-            Some(_) => Ok(()),
+        let (_, settled) = &membership.settled;
+        let own = MemberId {
+            id: self.id,
+            incarnation: self.incarnation,
+        };
+        let of_own_id = |member: MemberId| member.id == self.id;
+        match settled.seats().len() {
+            size if size > MEMBERS_MAX => refused("it has too many members"),
+            _ if settled.names(own) => Ok(()),
+            _ if settled.members().any(of_own_id) => refused("it names another disk of this node"),
+            _ => refused("this node is not one of the members"),
         }
     }
 
     fn encode(&self, generation: u64) -> Slot {
         let membership = self.membership.as_ref();
-        let voters = membership.map_or(0, |membership| membership.voters.len());
+        let members = membership.map_or(0, |membership| membership.settled.1.seats().len());
         let mut bytes = Vec::with_capacity(SLOT_BYTES);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&u32::try_from(voters).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(members).unwrap_or(u32::MAX).to_le_bytes());
         let cluster = membership.map_or(0, |membership| membership.cluster.0);
         let numbers = [
             generation,
@@ -187,12 +191,12 @@ impl Identity {
             self.boots.newest().0,
             cluster,
         ];
-        let pairs = membership
-            .into_iter()
-            .flat_map(|membership| &membership.voters);
-        let pairs = pairs.flat_map(|(id, incarnation)| [id.0, incarnation.0]);
-        for number in numbers.into_iter().chain(pairs) {
+        for number in numbers {
             bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        if let Some(Membership { settled, .. }) = membership {
+            encode_position(settled.0, &mut bytes);
+            encode_seats(&settled.1, &mut bytes);
         }
         for nonce in self.boots.earlier() {
             bytes.extend_from_slice(&nonce.to_le_bytes());
@@ -227,20 +231,24 @@ impl Identity {
     }
 
     fn decode_fields(fields: &mut Fields<'_>) -> Option<(Self, u64)> {
-        let voters = usize::try_from(fields.u32()?).ok()?;
-        if voters > PEERS_MAX {
+        let members = usize::try_from(fields.u32()?).ok()?;
+        if members > MEMBERS_MAX {
             return None;
         }
         let generation = fields.u64()?;
         let (id, incarnation) = (NodeId(fields.u64()?), Incarnation(fields.u64()?));
         let boot = Boot(fields.u64()?);
         let cluster = ClusterId(fields.u64()?);
-        let voters = (0..voters)
-            .map(|_| Some((NodeId(fields.u64()?), Incarnation(fields.u64()?))))
-            .collect::<Option<BTreeMap<_, _>>>()?;
+        let mut membership = None;
+        if members > 0 {
+            let since = fields.position()?;
+            let (seats, rest) = fields.0.split_at_checked(SEAT_BYTES * members)?;
+            let settled = (since, decode_seats(&mut Fields(seats))?);
+            fields.0 = rest;
+            membership = Some(Membership { cluster, settled });
+        }
         let earlier = (0..Boots::kept_before(boot)).map(|_| fields.u32());
         let boots = Boots::of(boot, earlier.collect::<Option<_>>()?)?;
-        let membership = (!voters.is_empty()).then_some(Membership { cluster, voters });
         let identity = Self {
             id,
             incarnation,

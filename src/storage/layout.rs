@@ -1,4 +1,4 @@
-//! The bytes of the log, format version 1. All integers are little-endian; [`super::Wal`] says
+//! The bytes of the log, format version 2. All integers are little-endian; [`super::Wal`] says
 //! what they mean together.
 //!
 //! ```text
@@ -23,22 +23,28 @@
 //! quotes; a batch without records passes on its header's (R22).
 //!
 //! ```text
-//! kind 1  hard state     8 term    1 has voted   8 vote
+//! kind 1  hard state     8 term    1 has voted   8 id, 8 incarnation of who got the vote
 //!      2  no-op entry    8 term    8 index
 //!      3  command entry  8 term    8 index       the command
 //!      4  base           8 term    8 index       1 keep log
-//!      5  peer           8 id      8 incarnation 8 boot
+//!      5  peer           8 id      8 incarnation 8 boot, 0 if the peer is forgotten
+//!      6  configuration  8 term    8 index       33 per member:
+//!         entry                                    8 id, 8 incarnation, 8 and 8 since which entry,
+//!                                                  1: 1 if it votes, 2 if it is outgoing, 3 both
 //! ```
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::disk::SECTOR;
 use crate::consensus::{
-    Boot, Entry, HardState, Incarnation, Index, NodeId, Payload, PeerRecord, Position, Record, Term,
+    Boot, Configuration, Entry, HardState, Incarnation, Index, MEMBERS_MAX, MemberId, NodeId,
+    Payload, PeerRecord, Position, Record, Seat, Term,
 };
 
 /// The version of the format.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Bytes of a batch header.
 pub(super) const BATCH_HEADER_BYTES: usize = 40;
 /// Bytes that a record costs beside its body.
@@ -46,6 +52,8 @@ const RECORD_OVERHEAD_BYTES: usize = 9;
 /// The most bytes of records in one batch; a longer one is not believed.
 pub(super) const BATCH_BYTES_MAX: usize = (4 << 20) + (64 << 10);
 
+/// Bytes of a member with its seat.
+pub(super) const SEAT_BYTES: usize = 33;
 const SEGMENT_MAGIC: &[u8; 8] = b"rmbr-wal";
 const BATCH_MAGIC: &[u8; 4] = b"btch";
 
@@ -80,7 +88,14 @@ impl Fields<'_> {
         }
     }
 
-    fn position(&mut self) -> Option<Position> {
+    fn member(&mut self) -> Option<MemberId> {
+        Some(MemberId {
+            id: NodeId(self.u64()?),
+            incarnation: Incarnation(self.u64()?),
+        })
+    }
+
+    pub(super) fn position(&mut self) -> Option<Position> {
         Some(Position {
             term: Term(self.u64()?),
             index: Index(self.u64()?),
@@ -251,11 +266,13 @@ impl BatchHeader {
 pub(super) fn record_bytes(record: &Record) -> usize {
     RECORD_OVERHEAD_BYTES
         + match record {
-            Record::HardState(_) | Record::Base { .. } => 17,
+            Record::HardState(_) => 25,
+            Record::Base { .. } => 17,
             Record::Peer(_) => 24,
             Record::Entry(entry) => match &entry.payload {
                 Payload::Noop => 16,
                 Payload::Command(command) => 16 + command.len(),
+                Payload::Configuration(configuration) => 16 + seats_bytes(configuration),
             },
         }
 }
@@ -272,13 +289,22 @@ pub(super) fn encode_record(record: &Record, to: &mut Vec<u8>) {
             to.push(1);
             to.extend_from_slice(&term.0.to_le_bytes());
             to.push(u8::from(vote.is_some()));
-            to.extend_from_slice(&vote.map_or(0, |id| id.0).to_le_bytes());
+            match vote {
+                Some(member) => encode_member(*member, to),
+                None => to.extend_from_slice(&[0; 16]),
+            }
         }
         Record::Entry(entry) => {
-            to.push(if entry.payload == Payload::Noop { 2 } else { 3 });
+            to.push(match &entry.payload {
+                Payload::Noop => 2,
+                Payload::Command(_) => 3,
+                Payload::Configuration(_) => 6,
+            });
             encode_position(entry.position(), to);
-            if let Payload::Command(command) = &entry.payload {
-                to.extend_from_slice(command);
+            match &entry.payload {
+                Payload::Noop => {}
+                Payload::Command(command) => to.extend_from_slice(command),
+                Payload::Configuration(configuration) => encode_seats(configuration, to),
             }
         }
         Record::Base { position, keep_log } => {
@@ -288,8 +314,7 @@ pub(super) fn encode_record(record: &Record, to: &mut Vec<u8>) {
         }
         Record::Peer(peer) => {
             to.push(5);
-            to.extend_from_slice(&peer.id.0.to_le_bytes());
-            to.extend_from_slice(&peer.incarnation.0.to_le_bytes());
+            encode_member(peer.member, to);
             to.extend_from_slice(&peer.boot.0.to_le_bytes());
         }
     }
@@ -297,7 +322,51 @@ pub(super) fn encode_record(record: &Record, to: &mut Vec<u8>) {
     debug_assert_eq!(to.len() - start, record_bytes(record));
 }
 
-fn encode_position(position: Position, to: &mut Vec<u8>) {
+fn encode_member(member: MemberId, to: &mut Vec<u8>) {
+    to.extend_from_slice(&member.id.0.to_le_bytes());
+    to.extend_from_slice(&member.incarnation.0.to_le_bytes());
+}
+
+/// The bytes that the seats of a configuration take.
+pub(super) fn seats_bytes(configuration: &Configuration) -> usize {
+    SEAT_BYTES * configuration.seats().len()
+}
+
+/// Adds the seats of a configuration to `to`.
+pub(super) fn encode_seats(configuration: &Configuration, to: &mut Vec<u8>) {
+    for (member, seat) in configuration.seats() {
+        encode_member(member, to);
+        encode_position(seat.since, to);
+        to.push(u8::from(seat.votes) | u8::from(seat.outgoing) << 1);
+    }
+}
+
+/// Reads the seats of a configuration, to the last byte; they stand in order, each once.
+pub(super) fn decode_seats(fields: &mut Fields<'_>) -> Option<Configuration> {
+    let mut seats = BTreeMap::new();
+    while !fields.0.is_empty() {
+        let member = fields.member()?;
+        let since = fields.position()?;
+        let seat = match fields.u8()? {
+            counts @ 0..=3 => Seat {
+                since,
+                votes: counts & 1 != 0,
+                outgoing: counts & 2 != 0,
+            },
+            _ => return None,
+        };
+        let is_in_order = seats
+            .last_key_value()
+            .is_none_or(|(last, _)| *last < member);
+        if !is_in_order || seats.len() == MEMBERS_MAX {
+            return None;
+        }
+        seats.insert(member, seat);
+    }
+    Configuration::new(seats)
+}
+
+pub(super) fn encode_position(position: Position, to: &mut Vec<u8>) {
     to.extend_from_slice(&position.term.0.to_le_bytes());
     to.extend_from_slice(&position.index.0.to_le_bytes());
 }
@@ -336,18 +405,18 @@ fn decode_body(bytes: &[u8]) -> Option<Record> {
         1 => {
             let term = Term(fields.u64()?);
             let voted = fields.flag()?;
-            let id = NodeId(fields.u64()?);
+            let member = fields.member()?;
             Record::HardState(HardState {
                 term,
-                vote: voted.then_some(id),
+                vote: voted.then_some(member),
             })
         }
-        kind @ (2 | 3) => {
+        kind @ (2 | 3 | 6) => {
             let Position { term, index } = fields.position()?;
-            let payload = if kind == 2 {
-                Payload::Noop
-            } else {
-                Payload::Command(Bytes::copy_from_slice(std::mem::take(&mut fields.0)))
+            let payload = match kind {
+                2 => Payload::Noop,
+                3 => Payload::Command(Bytes::copy_from_slice(std::mem::take(&mut fields.0))),
+                _ => Payload::Configuration(decode_seats(&mut fields)?),
             };
             Record::Entry(Entry {
                 term,
@@ -360,8 +429,7 @@ fn decode_body(bytes: &[u8]) -> Option<Record> {
             keep_log: fields.flag()?,
         },
         5 => Record::Peer(PeerRecord {
-            id: NodeId(fields.u64()?),
-            incarnation: Incarnation(fields.u64()?),
+            member: fields.member()?,
             boot: Boot(fields.u64()?),
         }),
         _ => return None,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::consensus::{Entry, HardState, Index, NodeId, PeerRecord, Position, Record};
+use crate::consensus::{
+    Boot, Entry, HardState, Index, MEMBERS_MAX, MemberId, PeerRecord, Position, Record,
+};
 
-/// More peers than any cluster has; a log that remembers more is not ours.
-pub(super) const PEERS_MAX: usize = 64;
+/// More peers than any cluster has, before and after a change; a log that remembers more is not
+/// ours.
+pub(super) const PEERS_MAX: usize = 2 * MEMBERS_MAX;
 
 /// The state of a log without its entries: what every new segment begins with.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -15,7 +18,7 @@ pub(super) struct Outline {
     /// Where the log begins.
     pub(super) base: Position,
     /// The last of each peer.
-    pub(super) peers: BTreeMap<NodeId, PeerRecord>,
+    pub(super) peers: BTreeMap<MemberId, PeerRecord>,
     /// The index of the last entry. `None` before the first entry of a log whose beginning has
     /// been released.
     pub(super) last: Option<Index>,
@@ -37,7 +40,11 @@ impl Outline {
             Record::Entry(entry) => self.admit_entry(entry),
             Record::Base { position, keep_log } => self.admit_base(*position, *keep_log),
             Record::Peer(peer) => {
-                self.peers.insert(peer.id, *peer);
+                if peer.boot == Boot::default() {
+                    self.peers.remove(&peer.member);
+                } else {
+                    self.peers.insert(peer.member, *peer);
+                }
                 check(self.peers.len() <= PEERS_MAX, "too many peers")
             }
         }

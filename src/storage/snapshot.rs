@@ -1,10 +1,13 @@
-//! One snapshot file: an opaque stream of state with the position it covers, format version 1.
+//! One snapshot file: an opaque stream of state with the position it covers and the configuration
+//! in force there, or a later one that is agreed on; format version 2.
 //!
 //! The same bytes lie on disk and travel to followers, so nothing in them names a node or a disk.
 //! Integers are little-endian, CRCs are CRC-32C.
 //!
 //! ```text
-//!   header   8 magic "rmbr-snp"   4 version   4 zero   8 term   8 index   4 CRC of all before
+//!   header   8 magic "rmbr-snp"   4 version   4 length n   8 term   8 index
+//!            n configuration: 8 term and 8 index of its entry, then its seats as in the log
+//!            4 CRC of all before
 //!   chunk    4 length n, 1 to 65,536   4 CRC   n state            any number of them
 //!   end      4 zero                    4 CRC   8 bytes of state   4 CRC of all the state
 //! ```
@@ -14,14 +17,16 @@
 
 use std::io::{self, Read};
 
-use super::layout::Fields;
+use super::layout::{Fields, SEAT_BYTES, decode_seats, encode_position, encode_seats, seats_bytes};
 use super::{DiskFile, Error};
-use crate::consensus::{Index, Position, Term};
+use crate::consensus::{MEMBERS_MAX, Placed, Position};
 
 /// The version of the format.
-pub(super) const VERSION: u32 = 1;
-/// Bytes before the first chunk.
-pub(super) const HEADER_BYTES: usize = 36;
+pub(super) const VERSION: u32 = 2;
+/// Bytes before the configuration.
+const HEADER_BYTES: usize = 32;
+/// The longest configuration, in bytes; a longer one is not believed.
+const CONFIGURATION_BYTES_MAX: usize = 16 + SEAT_BYTES * MEMBERS_MAX;
 /// Bytes before the state of a chunk.
 pub(super) const CHUNK_HEADER_BYTES: usize = 8;
 /// The most state in one chunk.
@@ -32,15 +37,30 @@ const END_BYTES: usize = 20;
 const MAGIC: &[u8; 8] = b"rmbr-snp";
 
 /// The header's bytes and its CRC, where the chain begins.
-pub(super) fn encode_header(position: Position) -> ([u8; HEADER_BYTES], u32) {
-    let mut bytes = [0; HEADER_BYTES];
-    bytes[0..8].copy_from_slice(MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[16..24].copy_from_slice(&position.term.0.to_le_bytes());
-    bytes[24..32].copy_from_slice(&position.index.0.to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[..32]);
-    bytes[32..].copy_from_slice(&crc.to_le_bytes());
+pub(super) fn encode_header(position: Position, (since, members): &Placed) -> (Vec<u8>, u32) {
+    let length = 16 + seats_bytes(members);
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    encode_position(position, &mut bytes);
+    encode_position(*since, &mut bytes);
+    encode_seats(members, &mut bytes);
+    let crc = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
     (bytes, crc)
+}
+
+/// What a header says: the position, the configuration, and the CRC. `length` bytes of it are the
+/// configuration's.
+fn decode_header(header: &[u8]) -> Option<(Position, Placed, u32)> {
+    let (covered, crc) = header.split_last_chunk::<4>()?;
+    let mut fields = Fields(covered.get(16..)?);
+    let position = fields.position()?;
+    let since = fields.position()?;
+    let placed = (since, decode_seats(&mut fields)?);
+    let (encoded, crc_due) = encode_header(position, &placed);
+    let is_sound = encoded == header && crc_due.to_le_bytes() == *crc;
+    is_sound.then_some((position, placed, crc_due))
 }
 
 /// Fills in the header of a chunk, whose state stands behind room for it; returns the chain.
@@ -86,7 +106,10 @@ pub struct Snapshot<F> {
     file: F,
     name: String,
     position: Position,
+    configuration: Placed,
     bytes: u64,
+    /// Where the first chunk begins, and the CRC before it.
+    begins: u64,
     chain: u32,
 }
 
@@ -97,36 +120,35 @@ impl<F: DiskFile> Snapshot<F> {
         if bytes < (HEADER_BYTES + END_BYTES) as u64 {
             return Err(Error::rotten(name, bytes, "the snapshot is cut off"));
         }
-        let mut header = [0; HEADER_BYTES];
-        file.read_at(&mut header, 0)
-            .map_err(Error::io("read", name))?;
+        let mut header = vec![0; HEADER_BYTES];
+        (file.read_at(&mut header, 0)).map_err(Error::io("read", name))?;
         let damaged = || Error::rotten(name, 0, "the header of the snapshot is damaged");
-        let mut fields = Fields(&header[8..]);
-        let mut field = || fields.u64().ok_or_else(damaged);
-        let version = field()?;
-        let position = Position {
-            term: Term(field()?),
-            index: Index(field()?),
-        };
-        let (encoded, chain) = encode_header(position);
-        if encoded != header {
-            let intact = Fields(&header[32..]).u32() == Some(crc32c::crc32c(&header[..32]));
-            return match u32::try_from(version) {
-                Ok(found) if found != VERSION && intact && header.starts_with(MAGIC) => {
-                    Err(Error::OtherFormat {
-                        file: name.to_owned(),
-                        found,
-                        supported: VERSION,
-                    })
-                }
-                _ => Err(damaged()),
-            };
+        let mut fields = Fields(&header[MAGIC.len()..]);
+        let (version, length) = (fields.u32().unwrap_or(0), fields.u32().unwrap_or(0));
+        if header.starts_with(MAGIC) && version != VERSION {
+            return Err(Error::OtherFormat {
+                file: name.to_owned(),
+                found: version,
+                supported: VERSION,
+            });
         }
+        let length = length as usize;
+        if length > CONFIGURATION_BYTES_MAX {
+            return Err(damaged());
+        }
+        header.resize(HEADER_BYTES + length + 4, 0);
+        if bytes < (header.len() + END_BYTES) as u64 {
+            return Err(Error::rotten(name, bytes, "the snapshot is cut off"));
+        }
+        (file.read_at(&mut header, 0)).map_err(Error::io("read", name))?;
+        let (position, configuration, chain) = decode_header(&header).ok_or_else(damaged)?;
         Ok(Self {
             file,
             name: name.to_owned(),
             position,
+            configuration,
             bytes,
+            begins: header.len() as u64,
             chain,
         })
     }
@@ -134,6 +156,11 @@ impl<F: DiskFile> Snapshot<F> {
     /// The last entry that it covers.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// The configuration that is in force there.
+    pub fn configuration(&self) -> &Placed {
+        &self.configuration
     }
 
     /// The length of the file, which is what a follower is sent, in bytes.
@@ -151,7 +178,7 @@ impl<F: DiskFile> Snapshot<F> {
     pub fn state(&self) -> StateReader<'_, F> {
         StateReader {
             snapshot: self,
-            offset: HEADER_BYTES as u64,
+            offset: self.begins,
             chain: self.chain,
             sum: StateSum::default(),
             chunk: Vec::new(),

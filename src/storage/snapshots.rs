@@ -12,7 +12,7 @@ use super::snapshot::{
     CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, Snapshot, StateSum, encode_end, encode_header, seal_chunk,
 };
 use super::{Disk, DiskFile, Error};
-use crate::consensus::{Index, Position, Term};
+use crate::consensus::{Index, Placed, Position, Term};
 
 /// How much is written before it is synced, in bytes: a flood of dirty pages would make the log
 /// wait behind it.
@@ -104,10 +104,15 @@ impl<D: Disk> Snapshots<D> {
         Ok(Some(snapshot))
     }
 
-    /// Begins a snapshot of this node's own state as it is behind the entry at `position`.
-    pub fn write(&self, position: Position) -> Result<SnapshotWriter<D>, Error> {
+    /// Begins a snapshot of this node's own state as it is behind the entry at `position`, where
+    /// that configuration is in force.
+    pub fn write(
+        &self,
+        position: Position,
+        configuration: &Placed,
+    ) -> Result<SnapshotWriter<D>, Error> {
         let unfinished = self.begin()?;
-        let (header, chain) = encode_header(position);
+        let (header, chain) = encode_header(position, configuration);
         let mut writer = SnapshotWriter {
             unfinished,
             position,

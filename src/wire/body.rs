@@ -23,7 +23,7 @@ pub(super) struct Address {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Voter {
+pub(super) struct MemberId {
     #[prost(uint64, tag = "1")]
     pub(super) id: u64,
     #[prost(fixed64, optional, tag = "2")]
@@ -34,8 +34,8 @@ pub(super) struct Voter {
 pub(super) struct Member {
     #[prost(fixed64, optional, tag = "1")]
     pub(super) cluster: Option<u64>,
-    #[prost(message, repeated, tag = "2")]
-    pub(super) voters: Vec<Voter>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) configuration: Option<Configuration>,
     #[prost(uint64, tag = "3")]
     pub(super) boot: u64,
     #[prost(uint64, tag = "4")]
@@ -44,6 +44,10 @@ pub(super) struct Member {
     pub(super) durable: Option<Position>,
     #[prost(fixed32, repeated, tag = "6")]
     pub(super) earlier_boots: Vec<u32>,
+    #[prost(message, optional, tag = "7")]
+    pub(super) since: Option<Position>,
+    #[prost(message, optional, tag = "8")]
+    pub(super) settled: Option<Position>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -96,7 +100,25 @@ pub(super) struct VoteReply {
     pub(super) verdict: u32,
 }
 
-/// An entry; without a command it is a no-op.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Seat {
+    #[prost(message, optional, tag = "1")]
+    pub(super) member: Option<MemberId>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) since: Option<Position>,
+    #[prost(bool, tag = "3")]
+    pub(super) votes: bool,
+    #[prost(bool, tag = "4")]
+    pub(super) outgoing: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Configuration {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) seats: Vec<Seat>,
+}
+
+/// An entry; without a command or a configuration it is a no-op.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Entry {
     #[prost(uint64, tag = "1")]
@@ -105,6 +127,8 @@ pub(super) struct Entry {
     pub(super) index: u64,
     #[prost(bytes = "bytes", optional, tag = "3")]
     pub(super) command: Option<Bytes>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) configuration: Option<Configuration>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

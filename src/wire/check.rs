@@ -4,12 +4,10 @@
 //! so that no peer's fault passes. What depends on the receiver's own state (is the sender a
 //! voter, is the term stale) is the core's to judge.
 
-use std::collections::BTreeMap;
-
 use super::malformed::{Malformed, at_most};
 use super::{Kind, limits};
 use crate::consensus::{
-    Append, AppendOutcome, AppendReply, Beat, Entry, Forward, ForwardReply, Incarnation, Index,
+    Append, AppendOutcome, AppendReply, Beat, Configuration, Entry, Forward, ForwardReply, Index,
     Message, NodeId, Payload, Position, Term, VoteRequest,
 };
 
@@ -93,6 +91,9 @@ fn follows(entry: &Entry, prev: Position) -> Result<(), Malformed> {
     match &entry.payload {
         Payload::Noop => Ok(()),
         Payload::Command(bytes) => command(bytes, "Append.entries"),
+        Payload::Configuration(configuration) => {
+            members(configuration, "Append.entries.configuration")
+        }
     }
 }
 
@@ -197,16 +198,10 @@ pub(super) fn node_id(id: NodeId, field: &'static str) -> Result<(), Malformed> 
     at_most(id.0, limits::NODE_ID_MAX, field)
 }
 
-/// Refuses voters that are none, too many, or have impossible ids.
-pub(super) fn voters(
-    voters: &BTreeMap<NodeId, Incarnation>,
-    field: &'static str,
-) -> Result<(), Malformed> {
-    if voters.is_empty() {
-        return Err(Malformed::missing(field));
-    }
-    count(voters.len(), limits::MEMBERS_MAX, field)?;
-    voters.keys().try_for_each(|id| node_id(*id, field))
+/// Refuses members that are too many, or have impossible ids.
+pub(super) fn members(configuration: &Configuration, field: &'static str) -> Result<(), Malformed> {
+    count(configuration.seats().len(), limits::MEMBERS_MAX, field)?;
+    (configuration.members()).try_for_each(|member| node_id(member.id, field))
 }
 
 pub(super) fn count(count: usize, most: usize, field: &'static str) -> Result<(), Malformed> {
@@ -237,14 +232,34 @@ pub(super) fn check_counts(kind: Kind, body: &[u8]) -> Result<(), Malformed> {
         Kind::Forward => (3, limits::COMMANDS_MAX, "Forward.commands"),
         _ => return Ok(()),
     };
-    let occurrences = occurrences(body, tag)
-        .ok_or_else(|| Malformed::new(field, "cannot be counted: the body is not protobuf"))?;
-    count(occurrences, most, field)
+    let unreadable = || Malformed::new(field, "cannot be counted: the body is not protobuf");
+    count(
+        occurrences(body, tag, &mut |_| Some(())).ok_or_else(unreadable)?,
+        most,
+        field,
+    )?;
+    if kind != Kind::Append {
+        return Ok(());
+    }
+    let mut members = 0;
+    let mut of_entry = |entry: &[u8]| {
+        let of_configuration = &mut |configuration: &[u8]| {
+            members = members.max(occurrences(configuration, 1, &mut |_| Some(()))?);
+            Some(())
+        };
+        occurrences(entry, 4, of_configuration).map(drop)
+    };
+    occurrences(body, tag, &mut of_entry).ok_or_else(unreadable)?;
+    count(members, limits::MEMBERS_MAX, "Append.entries.configuration")
 }
 
-/// How often a field stands in a protobuf body; `None` if the body is none. The deprecated groups
-/// are not known here.
-fn occurrences(mut body: &[u8], tag: u64) -> Option<usize> {
+/// How often a field stands in a protobuf body, and each content of it for `see`; `None` if the
+/// body is none. The deprecated groups are not known here.
+fn occurrences(
+    mut body: &[u8],
+    tag: u64,
+    see: &mut dyn FnMut(&[u8]) -> Option<()>,
+) -> Option<usize> {
     let mut found: usize = 0;
     while !body.is_empty() {
         let key = varint(&mut body)?;
@@ -255,9 +270,11 @@ fn occurrences(mut body: &[u8], tag: u64) -> Option<usize> {
             5 => 4,
             _ => return None,
         };
-        body = body.get(length..)?;
+        let (content, rest) = body.split_at_checked(length)?;
+        body = rest;
         if key >> 3 == tag {
             found = found.saturating_add(1);
+            see(content)?;
         }
     }
     Some(found)

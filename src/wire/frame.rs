@@ -118,7 +118,7 @@ impl Kind {
     /// The longest body, in bytes. Small bodies have room for fields of later versions.
     pub fn body_bytes_max(self) -> usize {
         match self {
-            Self::Introduction => 4 << 10,
+            Self::Introduction => 8 << 10,
             Self::Verdict => 2 << 10,
             Self::Append | Self::Forward => limits::BATCH_BYTES_MAX,
             Self::Beat => 1 << 10,

@@ -1,6 +1,5 @@
 //! What a node says of itself when it meets another, and whether the two belong together.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +11,8 @@ use super::message::{parse, position};
 use super::send_error::SendError;
 use super::{Kind, Reason, Verdict, body, limits};
 use crate::consensus::{
-    Boot, Boots, ClusterId, Hello, Incarnation, Membership, NodeId, Position, Report, Term,
+    Boot, Boots, ClusterId, Hello, Incarnation, MemberId, Membership, NodeId, Position, Report,
+    Term,
 };
 
 /// How a node introduces itself, on both sides of every connection.
@@ -37,6 +37,8 @@ pub struct Introduction {
 pub struct Member {
     /// The cluster and its voters.
     pub membership: Membership,
+    /// With which entry it became a member.
+    pub since: Position,
     /// The starts of its disk, this one and those before it (R15).
     pub boots: Boots,
     /// Its durable term.
@@ -70,6 +72,7 @@ impl Member {
     pub fn new(membership: Membership, hello: &Hello) -> Self {
         Self {
             membership,
+            since: hello.since,
             boots: hello.boots.clone(),
             term: hello.term,
             durable: hello.durable,
@@ -98,8 +101,11 @@ impl Introduction {
     /// What the consensus core judges a member by; `None` while its disk is fresh.
     pub fn hello(&self) -> Option<Hello> {
         self.member.as_ref().map(|member| Hello {
-            id: self.id,
-            incarnation: self.incarnation,
+            member: MemberId {
+                id: self.id,
+                incarnation: self.incarnation,
+            },
+            since: member.since,
             boots: member.boots.clone(),
             term: member.term,
             durable: member.durable,
@@ -142,9 +148,9 @@ impl Introduction {
             );
             return refused(Reason::Cluster, sentence);
         }
-        if ours.voters != their.voters {
+        if ours.settled.0 == their.settled.0 && ours.settled.1 != their.settled.1 {
             let sentence = format!(
-                "nodes {} and {} know different voters of the one cluster {:016x}; one of the two \
+                "nodes {} and {} know different members of the one cluster {:016x}; one of the two \
                  data directories was damaged or made by hand",
                 self.id, theirs.id, ours.cluster.0
             );
@@ -173,7 +179,9 @@ impl Introduction {
         let Some(member) = &self.member else {
             return Ok(());
         };
-        check::voters(&member.membership.voters, "Introduction.member.voters")?;
+        let (settled, configuration) = &member.membership.settled;
+        check::members(configuration, "Introduction.member.configuration")?;
+        check::term(settled.term, "Introduction.member.settled")?;
         check::term(member.term, "Introduction.member.term")?;
         let field = "Introduction.member.durable";
         check::position(member.durable, member.term, field)
@@ -255,17 +263,15 @@ impl TryFrom<body::Introduction> for Introduction {
 
 impl From<&Member> for body::Member {
     fn from(member: &Member) -> Self {
-        let voter = |(id, incarnation): (&NodeId, &Incarnation)| body::Voter {
-            id: id.0,
-            incarnation: Some(incarnation.0),
-        };
         Self {
             cluster: Some(member.membership.cluster.0),
-            voters: member.membership.voters.iter().map(voter).collect(),
+            configuration: Some((&member.membership.settled.1).into()),
+            settled: Some(member.membership.settled.0.into()),
             boot: member.boots.newest().0,
             term: member.term.0,
             durable: Some(member.durable.into()),
             earlier_boots: member.boots.earlier().to_vec(),
+            since: Some(member.since.into()),
         }
     }
 }
@@ -274,17 +280,13 @@ impl TryFrom<body::Member> for Member {
     type Error = Malformed;
 
     fn try_from(twin: body::Member) -> Result<Self, Malformed> {
-        let field = "Introduction.member.voters";
-        let mut voters = BTreeMap::new();
-        for body::Voter { id, incarnation } in twin.voters {
-            let incarnation = Incarnation(required(incarnation, field)?);
-            if voters.insert(NodeId(id), incarnation).is_some() {
-                return Err(Malformed::new(field, format!("name node {id} twice")));
-            }
-        }
+        let configuration = required(twin.configuration, "Introduction.member.configuration")?;
+        let settled = position(twin.settled, "Introduction.member.settled")?;
+        let settled = (settled, configuration.try_into()?);
         let cluster = ClusterId(required(twin.cluster, "Introduction.member.cluster")?);
         Ok(Self {
-            membership: Membership { cluster, voters },
+            membership: Membership { cluster, settled },
+            since: position(twin.since, "Introduction.member.since")?,
             boots: boots(Boot(twin.boot), twin.earlier_boots)?,
             term: Term(twin.term),
             durable: position(twin.durable, "Introduction.member.durable")?,

@@ -4,8 +4,7 @@
 
 use crate::consensus::{Config, Entry};
 
-/// The most voters of a cluster, and so the most members in any list.
-pub const MEMBERS_MAX: usize = 64;
+pub use crate::consensus::MEMBERS_MAX;
 /// The largest node id; ids are small positive integers (S6).
 pub const NODE_ID_MAX: u64 = u32::MAX as u64;
 /// The largest log index; far below the end of the integer, so that adding to one is safe.

@@ -269,20 +269,35 @@ impl From<&Entry> for body::Entry {
             term: entry.term.0,
             index: entry.index.0,
             command: match &entry.payload {
-                Payload::Noop => None,
                 Payload::Command(command) => Some(command.clone()),
+                Payload::Noop | Payload::Configuration(_) => None,
+            },
+            configuration: match &entry.payload {
+                Payload::Configuration(configuration) => Some(configuration.into()),
+                Payload::Noop | Payload::Command(_) => None,
             },
         }
     }
 }
 
-impl From<body::Entry> for Entry {
-    fn from(twin: body::Entry) -> Self {
-        Self {
+impl TryFrom<body::Entry> for Entry {
+    type Error = Malformed;
+
+    fn try_from(twin: body::Entry) -> Result<Self, Malformed> {
+        let payload = match (twin.command, twin.configuration) {
+            (None, None) => Payload::Noop,
+            (Some(command), None) => Payload::Command(command),
+            (None, Some(configuration)) => Payload::Configuration(configuration.try_into()?),
+            (Some(_), Some(_)) => {
+                let fault = "are a command and a configuration at once";
+                return Err(Malformed::new("Append.entries", fault));
+            }
+        };
+        Ok(Self {
             term: Term(twin.term),
             index: Index(twin.index),
-            payload: twin.command.map_or(Payload::Noop, Payload::Command),
-        }
+            payload,
+        })
     }
 }
 
@@ -301,10 +316,11 @@ impl TryFrom<body::Append> for Append {
     type Error = Malformed;
 
     fn try_from(twin: body::Append) -> Result<Self, Malformed> {
+        let entries = twin.entries.into_iter().map(Entry::try_from);
         Ok(Self {
             term: Term(twin.term),
             prev: position(twin.prev, "Append.prev")?,
-            entries: twin.entries.into_iter().map(Entry::from).collect(),
+            entries: entries.collect::<Result<_, _>>()?,
             commit: Index(twin.commit),
         })
     }

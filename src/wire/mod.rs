@@ -34,6 +34,7 @@
 
 mod body;
 mod check;
+mod configuration;
 mod decoder;
 mod frame;
 mod handshake;

@@ -39,6 +39,8 @@ pub enum Reason {
     Cluster,
     /// The dialer is no member, or no longer who it was (R13, R15).
     NotAdmitted,
+    /// The dialer was a member once, and the cluster goes on without it.
+    Removed,
     /// The acceptor has no room for another link.
     Busy,
     /// Something that only a later version knows.
@@ -46,7 +48,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    const KNOWN: [(Self, u32); 7] = [
+    const KNOWN: [(Self, u32); 8] = [
         (Self::Version, 1),
         (Self::Garbled, 2),
         (Self::Node, 3),
@@ -54,6 +56,7 @@ impl Reason {
         (Self::NotAdmitted, 5),
         (Self::Busy, 6),
         (Self::Other, 7),
+        (Self::Removed, 8),
     ];
 
     fn code(self) -> u32 {
@@ -70,7 +73,12 @@ impl Reason {
 
 impl From<&Rejection> for Verdict {
     fn from(rejection: &Rejection) -> Self {
-        Self::refused(Reason::NotAdmitted, &rejection.to_string())
+        let reason = match rejection {
+            // Nothing is wrong with its disk.
+            Rejection::Removed { .. } => Reason::Removed,
+            _ => Reason::NotAdmitted,
+        };
+        Self::refused(reason, &rejection.to_string())
     }
 }
 

@@ -220,7 +220,13 @@ fn decide(world: &mut World, me: NodeId) -> Result<(), String> {
             world.tell(Weight::News, format!("{me:?} is refused: {rejection}"));
         }
         Founding::Join(membership) => {
-            let voters = nodes(membership.voters.keys());
+            let ids: Vec<_> = membership
+                .settled
+                .1
+                .voters()
+                .map(|voter| voter.id)
+                .collect();
+            let voters = nodes(&ids);
             let line = format!("{me:?} joins {:?} of {voters}", membership.cluster);
             world.tell(Weight::News, line);
             world.member_mut(me)?.disk.durable.membership = Some(membership);
@@ -232,7 +238,7 @@ fn decide(world: &mut World, me: NodeId) -> Result<(), String> {
 }
 
 /// Links a node with all running nodes that it can reach.
-fn dial_everybody(world: &mut World, id: NodeId) -> Result<(), String> {
+pub(crate) fn dial_everybody(world: &mut World, id: NodeId) -> Result<(), String> {
     for peer in all(world) {
         let runs = world.member(peer)?.awake().is_some();
         let dials = world.node(id).is_ok() && peer != id;

@@ -1,6 +1,6 @@
 //! Verbs about messages on their way.
 
-use remember::consensus::{Input, NodeId};
+use remember::consensus::{Incarnation, Input, MemberId, NodeId};
 
 use super::cluster::all;
 use super::message::{KINDS, kind, parse};
@@ -50,6 +50,12 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             let Routes(routes) = words.next()?;
             let message = parse(words)?;
             for (from, to) in routes {
+                // Somebody who does not belong here may speak, too.
+                let stranger = MemberId {
+                    id: from,
+                    incarnation: Incarnation(0),
+                };
+                let from = world.name(from).unwrap_or(stranger);
                 let message = message.clone();
                 world.turn(to, vec![Input::Message { from, message }])?;
             }
@@ -101,9 +107,9 @@ fn remove(world: &mut World, chosen: &[(usize, Flight)]) {
 }
 
 fn deliver(world: &mut World, flights: Vec<Flight>, at_once: bool) -> Result<(), String> {
-    let input = |flight: Flight| Input::Message {
-        from: flight.from,
-        message: flight.message,
+    let input = |world: &World, flight: Flight| -> Result<Input, String> {
+        let (from, message) = (world.name(flight.from)?, flight.message);
+        Ok(Input::Message { from, message })
     };
     if !at_once {
         for flight in flights {
@@ -116,7 +122,8 @@ fn deliver(world: &mut World, flights: Vec<Flight>, at_once: bool) -> Result<(),
                     kind(&flight.message)
                 ),
             );
-            world.turn(flight.to, vec![input(flight)])?;
+            let (to, heard) = (flight.to, input(world, flight)?);
+            world.turn(to, vec![heard])?;
         }
         return Ok(());
     }
@@ -129,7 +136,8 @@ fn deliver(world: &mut World, flights: Vec<Flight>, at_once: bool) -> Result<(),
             Weight::Routine,
             format!("{to:?} hears {} messages", now.len()),
         );
-        world.turn(to, now.into_iter().map(input).collect())?;
+        let heard: Result<_, _> = now.into_iter().map(|flight| input(world, flight)).collect();
+        world.turn(to, heard?)?;
     }
     Ok(())
 }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use remember::consensus::{
-    Boots, Entry, HardState, Incarnation, Index, IoSeq, Membership, NodeId, PeerRecord, Position,
-    Record, Recovered,
+    Boot, Boots, Entry, HardState, Incarnation, Index, IoSeq, MemberId, Membership, NodeId,
+    PeerRecord, Position, Record, Recovered,
 };
 
 use super::machine::Machine;
@@ -38,7 +38,7 @@ pub(crate) struct Durable {
     pub(crate) base: Position,
     /// Consecutive, from right behind `base`.
     pub(crate) entries: Vec<Entry>,
-    pub(crate) peers: BTreeMap<NodeId, PeerRecord>,
+    pub(crate) peers: BTreeMap<MemberId, PeerRecord>,
     /// What the cluster said when it turned this disk away; it never starts again (R15).
     pub(crate) quarantined: Option<String>,
     /// Published snapshots by what they cover.
@@ -89,8 +89,10 @@ impl Disk {
         };
         durable.boots = Some(boots.clone());
         Ok(Recovered {
-            id,
-            incarnation: durable.incarnation,
+            member: MemberId {
+                id,
+                incarnation: durable.incarnation,
+            },
             boots,
             membership: durable
                 .membership
@@ -98,6 +100,7 @@ impl Disk {
                 .ok_or("the disk is fresh: only `found` can start this node")?,
             hard_state: durable.hard_state,
             base: durable.base,
+            configuration: (durable.snapshots.get(&durable.base)).and_then(Machine::configuration),
             entries: durable.entries.clone(),
             peers: durable.peers.values().copied().collect(),
         })
@@ -201,7 +204,11 @@ impl Durable {
             Record::Entry(entry) => self.append(entry)?,
             Record::Base { position, keep_log } => self.rebase(position, keep_log)?,
             Record::Peer(peer) => {
-                self.peers.insert(peer.id, peer);
+                if peer.boot == Boot::default() {
+                    self.peers.remove(&peer.member);
+                } else {
+                    self.peers.insert(peer.member, peer);
+                }
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use remember::consensus::{Index, NodeId, Status, Term};
 
 use super::cluster::ids;
 use super::disk::Work;
+use super::membership::must_be;
 use super::message::{boot, command, entries};
 use super::narration::{self, Weight};
 use super::word::Words;
@@ -20,6 +21,7 @@ use super::world::{Member, World};
 /// - `must agree [n1,n2]`: these nodes applied the same, and everything they committed
 /// - `must part n3`: nobody has a link with n3
 /// - `must hold i4 n1,n2`: the log on these disks reaches it
+/// - `must members n1 n1,n2,n3`: by n1's configuration these vote, and no change is under way
 ///
 /// A `must` that is not met fails the story, whatever it expects.
 pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Result<bool, String> {
@@ -34,7 +36,7 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             let id = words.next()?;
             let peers = world.member(id)?.disk.durable.peers.values();
             let peers: Vec<String> = peers
-                .map(|peer| format!("{:?} {}", peer.id, boot(peer.boot)))
+                .map(|peer| format!("{:?} {}", peer.member.id, boot(peer.boot)))
                 .collect();
             let line = format!("{id:?} remembers {}", peers.join(", "));
             world.tell(Weight::News, line);
@@ -53,7 +55,7 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             }
         }
         "must" => {
-            let what = words.take("leader, no-leader, term, agree, part or hold")?;
+            let what = words.take("leader, no-leader, term, agree, part, hold or members")?;
             match what.as_str() {
                 "leader" => must_lead(world, words.maybe())?,
                 "no-leader" => must_not_lead(world, words.maybe())?,
@@ -61,6 +63,7 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
                 "agree" => must_agree(world, words)?,
                 "part" => must_part(world, words.next()?)?,
                 "hold" => must_hold(world, words)?,
+                "members" => must_be(world, words.next()?, &words.next::<Vec<NodeId>>()?)?,
                 _ => return Err(format!("nobody knows what must {what} means")),
             }
         }

@@ -1,7 +1,7 @@
 //! The replicated state machine of the stories: the list of all that was agreed, in order.
 
 use bytes::Bytes;
-use remember::consensus::{Entry, Index, Payload, Position};
+use remember::consensus::{Entry, Index, Payload, Placed, Position};
 
 /// Remembers every applied entry, so that two nodes can be compared at any index.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -47,8 +47,17 @@ impl Machine {
             .iter()
             .filter_map(|(_, payload)| match payload {
                 Payload::Command(command) => Some(command),
-                Payload::Noop => None,
+                Payload::Noop | Payload::Configuration(_) => None,
             })
+    }
+
+    /// The newest configuration, if any came.
+    pub(crate) fn configuration(&self) -> Option<Placed> {
+        let mut newest = self.applied.iter().rev();
+        newest.find_map(|(position, payload)| match payload {
+            Payload::Configuration(configuration) => Some((*position, configuration.clone())),
+            Payload::Noop | Payload::Command(_) => None,
+        })
     }
 
     /// The state as it was right after `index`.

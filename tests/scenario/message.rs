@@ -7,9 +7,9 @@ use std::fmt::{self, Debug};
 
 use bytes::Bytes;
 use remember::consensus::{
-    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boot, Entry, Forward,
-    ForwardReply, Index, Message, NodeId, Payload, Position, Refusal, Verdict, VoteReply,
-    VoteRequest,
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boot, Configuration, Entry,
+    Forward, ForwardReply, Index, Message, NodeId, Payload, Position, Refusal, Seat, Verdict,
+    VoteReply, VoteRequest,
 };
 
 use super::word::{Meaning, Words, read};
@@ -282,6 +282,31 @@ pub(crate) fn command(bytes: &Bytes) -> String {
     }
 }
 
+/// `[n1,n2,n3]`, `[n1,n2|n1,n2,n3]` while the three give way to the two, and learners behind a `+`.
+pub(crate) fn configuration(configuration: &Configuration) -> String {
+    let list = |counts: fn(&Seat) -> bool| {
+        let seats = configuration.seats().filter(|(_, seat)| counts(seat));
+        let ids: Vec<_> = seats.map(|(member, _)| member.id).collect();
+        let ids: Vec<_> = ids.iter().map(|id| format!("{id:?}")).collect();
+        ids.join(",")
+    };
+    let voters = list(|seat| seat.votes);
+    let outgoing = list(|seat| seat.outgoing);
+    let learners = list(|seat| !seat.votes && !seat.outgoing);
+    let before = |mark: &str, ids: String| {
+        if ids.is_empty() {
+            ids
+        } else {
+            format!("{mark}{ids}")
+        }
+    };
+    format!(
+        "[{voters}{}{}]",
+        before("|", outgoing),
+        before("+", learners)
+    )
+}
+
 /// Entries with their places; a long run shows its ends.
 pub(crate) fn entries(entries: &[Entry]) -> String {
     const MANY: usize = 6;
@@ -290,6 +315,7 @@ pub(crate) fn entries(entries: &[Entry]) -> String {
         match &entry.payload {
             Payload::Noop => format!("{place:?}=noop"),
             Payload::Command(bytes) => format!("{place:?}={}", command(bytes)),
+            Payload::Configuration(it) => format!("{place:?}={}", configuration(it)),
         }
     };
     match entries {

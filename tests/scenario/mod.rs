@@ -3,7 +3,7 @@
 //! `story` reads and writes the files, `word` reads arguments, `message` is the text form of what
 //! nodes say and `narration` that of what they do. `world` holds the cluster; `disk`, `network` and
 //! `machine` are its simple parts, and `safety` watches over it. The verbs are grouped by family:
-//! `cluster`, `link`, `delivery`, `time`, `storage`, `client`, `inspection`.
+//! `cluster`, `membership`, `link`, `delivery`, `time`, `storage`, `client`, `inspection`.
 //!
 //! The world is simple on purpose: nothing moves unless a verb says so, so a story can put any two
 //! events in any order. Randomness, torn writes and clocks that drift belong to the simulation.
@@ -15,6 +15,7 @@ mod disk;
 mod inspection;
 mod link;
 mod machine;
+mod membership;
 mod message;
 mod narration;
 mod network;

@@ -45,7 +45,7 @@ pub(crate) fn output(me: NodeId, output: &Output) -> Option<(Weight, String)> {
             (Weight::News, format!("{me:?} ends {ticket:?}: {how}"))
         }
         Output::SendSnapshot { to, term } => {
-            let line = format!("{me:?} wants to send a snapshot to {to:?} in {term:?}");
+            let line = format!("{me:?} wants to send a snapshot to {:?} in {term:?}", to.id);
             (Weight::News, line)
         }
         Output::InstallSnapshot {
@@ -57,6 +57,17 @@ pub(crate) fn output(me: NodeId, output: &Output) -> Option<(Weight, String)> {
             let line = format!(
                 "{me:?} installs the snapshot at {position:?} as {seq:?}, {log} the log behind it"
             );
+            (Weight::News, line)
+        }
+        Output::ChangeEnded { ticket, outcome } => {
+            let how = match outcome {
+                Ok(()) => "done".to_owned(),
+                Err(refusal) => refusal.to_string(),
+            };
+            (Weight::News, format!("{me:?} ends {ticket:?}: {how}"))
+        }
+        Output::Part(member) => {
+            let line = format!("{me:?} parts from {:?}", member.id);
             (Weight::News, line)
         }
         Output::Probe(peer) => (Weight::Routine, format!("{me:?} dials {peer:?}")),
@@ -74,7 +85,10 @@ pub(crate) fn record(record: &Record) -> String {
             let log = if *keep_log { "keep" } else { "void" };
             format!("base {position:?} {log}")
         }
-        Record::Peer(peer) => format!("peer {:?} {}", peer.id, boot(peer.boot)),
+        Record::Peer(peer) if peer.boot.count() == 0 => {
+            format!("peer {:?} forgotten", peer.member.id)
+        }
+        Record::Peer(peer) => format!("peer {:?} {}", peer.member.id, boot(peer.boot)),
     }
 }
 
@@ -82,7 +96,7 @@ pub(crate) fn record(record: &Record) -> String {
 pub(crate) fn hard_state(state: &HardState) -> String {
     let vote = state
         .vote
-        .map_or_else(|| "none".to_owned(), |id| format!("{id:?}"));
+        .map_or_else(|| "none".to_owned(), |member| format!("{:?}", member.id));
     format!("{:?} vote={vote}", state.term)
 }
 

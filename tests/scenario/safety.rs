@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 
 use remember::consensus::{
-    Entry, HardState, Incarnation, Index, Membership, NodeId, Payload, Position, Status, Term,
-    Ticket,
+    Configuration, Entry, HardState, Incarnation, Index, MemberId, NodeId, Payload, Position, Seat,
+    Status, Term, Ticket,
 };
 
 /// All that the cluster has promised so far.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    leaders: BTreeMap<Term, NodeId>,
-    votes: BTreeMap<(Incarnation, Term), NodeId>,
+    leaders: BTreeMap<Term, MemberId>,
+    votes: BTreeMap<(Incarnation, Term), MemberId>,
     agreed: BTreeMap<Index, (Term, Payload)>,
     acked: Index,
     floors: BTreeMap<Ticket, Index>,
@@ -49,43 +49,37 @@ impl Ledger {
     }
 
     /// Whether this disk durably voted so.
-    pub(crate) fn voted(&self, disk: Incarnation, term: Term, vote: NodeId) -> bool {
+    pub(crate) fn voted(&self, disk: Incarnation, term: Term, vote: MemberId) -> bool {
         self.votes.get(&(disk, term)) == Some(&vote)
     }
 
     /// At most one leader a term, with the durable votes of a quorum (S4, S5, S10).
     pub(crate) fn record_leader(
         &mut self,
-        leader: NodeId,
+        leader: MemberId,
         term: Term,
-        membership: &Membership,
+        configuration: &Configuration,
     ) -> Result<(), String> {
         let before = *self.leaders.entry(term).or_insert(leader);
         if before != leader {
             return Err(format!(
-                "UNSAFE: {before:?} and {leader:?} both lead {term:?}"
+                "UNSAFE: {:?} and {:?} both lead {term:?}",
+                before.id, leader.id
             ));
         }
-        let disks = membership.voters.values();
-        let votes = disks
-            .filter(|disk| self.votes.get(&(**disk, term)) == Some(&leader))
-            .count();
-        if votes > membership.voters.len() / 2 {
-            Ok(())
-        } else {
-            Err(format!(
-                "UNSAFE: {leader:?} leads {term:?} with {votes} durable votes"
-            ))
+        let gave_it = |voter: MemberId| self.voted(voter.incarnation, term, leader);
+        if is_held(configuration, gave_it) {
+            return Ok(());
         }
+        let votes = configuration.members().filter(|it| gave_it(*it)).count();
+        Err(format!(
+            "UNSAFE: {:?} leads {term:?} with {votes} durable votes",
+            leader.id
+        ))
     }
 
-    /// Everything applied is on the disks of a quorum (`copies`), and the same everywhere (S2).
-    pub(crate) fn record_applied(
-        &mut self,
-        entry: &Entry,
-        copies: usize,
-        voters: usize,
-    ) -> Result<(), String> {
+    /// Everything applied is on the disks of a quorum, and the same everywhere (S2).
+    pub(crate) fn record_applied(&mut self, entry: &Entry, is_held: bool) -> Result<(), String> {
         let position = entry.position();
         let told = (entry.term, entry.payload.clone());
         let before = self
@@ -98,11 +92,11 @@ impl Ledger {
                 "UNSAFE: {position:?} is applied, {before:?} was agreed"
             ));
         }
-        if copies > voters / 2 {
+        if is_held {
             Ok(())
         } else {
             Err(format!(
-                "UNSAFE: {position:?} is applied with {copies} durable copies"
+                "UNSAFE: {position:?} is applied and not on the disks of a majority"
             ))
         }
     }
@@ -158,4 +152,14 @@ impl Ledger {
         self.views.insert(id, View { term, commit });
         Ok(())
     }
+}
+
+/// Whether a majority of each set that counts says so: worked out without the code under test.
+pub(crate) fn is_held(configuration: &Configuration, says: impl Fn(MemberId) -> bool) -> bool {
+    let majority = |counts: fn(&Seat) -> bool| {
+        let counted = configuration.seats().filter(|(_, seat)| counts(seat));
+        let counted: Vec<_> = counted.map(|(member, _)| says(member)).collect();
+        counted.is_empty() || counted.iter().filter(|says| **says).count() > counted.len() / 2
+    };
+    majority(|seat| seat.votes) && majority(|seat| seat.outgoing)
 }

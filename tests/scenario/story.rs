@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use super::word::Words;
 use super::world::{Voice, World};
-use super::{client, cluster, delivery, inspection, link, storage, time};
+use super::{client, cluster, delivery, inspection, link, membership, storage, time};
 
 /// A parsed script.
 pub(crate) struct Story {
@@ -175,6 +175,7 @@ fn perform(world: &mut World, line: &str) -> Result<(), String> {
         time::perform,
         storage::perform,
         client::perform,
+        membership::perform,
         inspection::perform,
     ];
     for family in families {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use remember::consensus::{
-    AppendOutcome, Ballot, ClusterId, Config, Entry, Event, Incarnation, Index, Input, IoSeq,
-    LinkEvent, Membership, Message, Mono, Node, NodeId, Output, Position, Record, Role, Status,
-    Term, Ticket, Verdict,
+    AppendOutcome, Ballot, ClusterId, Config, Entry, Event, Index, Input, IoSeq, LinkEvent,
+    MemberId, Membership, Message, Mono, Node, NodeId, Output, Position, Record, Rejection, Role,
+    Status, Term, Ticket, Verdict,
 };
 
 use super::cluster::crash;
@@ -16,6 +16,7 @@ use super::message::{boot, command, span};
 use super::narration::{self, Weight};
 use super::network::{Fate, Flight, Network};
 use super::safety::Ledger;
+use super::safety::is_held;
 
 /// Everything there is in a story.
 #[derive(Default)]
@@ -68,6 +69,8 @@ pub(crate) struct Member {
     reads: BTreeMap<Ticket, Index>,
     /// Whether this boot has written already.
     has_written: bool,
+    /// Whether it was there when the cluster was founded.
+    pub(crate) is_founder: bool,
 }
 
 /// What runs on a machine.
@@ -97,6 +100,7 @@ impl Member {
             proposals: BTreeMap::new(),
             reads: BTreeMap::new(),
             has_written: false,
+            is_founder: true,
         }
     }
 
@@ -177,6 +181,12 @@ impl World {
             .ok_or_else(|| format!("there is no {id:?}"))
     }
 
+    /// The member that this machine is, with the disk that is in it now.
+    pub(crate) fn name(&self, id: NodeId) -> Result<MemberId, String> {
+        let incarnation = self.member(id)?.disk.durable.incarnation;
+        Ok(MemberId { id, incarnation })
+    }
+
     /// The node, which must run and not be paused.
     pub(crate) fn node(&self, id: NodeId) -> Result<&Node, String> {
         self.member(id)?
@@ -197,17 +207,13 @@ impl World {
 
     /// The founded membership that the first disks of all members make.
     pub(crate) fn founded(&self) -> Membership {
-        Membership {
-            cluster: ClusterId(1),
-            voters: self.incarnations(),
-        }
-    }
-
-    fn incarnations(&self) -> BTreeMap<NodeId, Incarnation> {
-        let disks = self.members.iter();
-        disks
-            .map(|(id, member)| (*id, member.disk.durable.incarnation))
-            .collect()
+        let members = self.members.iter();
+        let founders = members.filter(|(_, member)| member.is_founder);
+        let voters = founders.map(|(id, member)| MemberId {
+            id: *id,
+            incarnation: member.disk.durable.incarnation,
+        });
+        Membership::founding(ClusterId(1), voters)
     }
 
     /// Starts a node from its disk.
@@ -276,18 +282,26 @@ impl World {
                 self.answer(id)?;
             }
             Output::SendSnapshot { to, term } => {
-                self.member_mut(id)?.due.insert(to, term);
+                self.member_mut(id)?.due.insert(to.id, term);
             }
             Output::InstallSnapshot {
                 seq,
                 position,
                 keep_log,
             } => self.install(id, seq, position, keep_log)?,
+            Output::Part(member) => {
+                if self.name(member.id) == Ok(member) {
+                    self.part(id, member.id)?;
+                }
+            }
             Output::Probe(peer) => {
                 self.member_mut(id)?.dials.insert(peer);
             }
             Output::Event(event) => self.note(id, &event)?,
-            Output::Refused { .. } | Output::Unknown { .. } | Output::TransferEnded { .. } => {}
+            Output::Refused { .. }
+            | Output::Unknown { .. }
+            | Output::TransferEnded { .. }
+            | Output::ChangeEnded { .. } => {}
         }
         Ok(())
     }
@@ -345,8 +359,11 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) -> Result<(), String> {
+    fn send(&mut self, from: NodeId, to: MemberId, message: Message) -> Result<(), String> {
         self.check_promise(from, to, &message)?;
+        // A link leads to one disk, not to whatever is in that machine now.
+        let is_there = self.name(to.id)? == to;
+        let to = to.id;
         let line = narration::sent(from, to, &message);
         let flight = Flight {
             from,
@@ -354,7 +371,12 @@ impl World {
             message,
             due: self.now + self.delay,
         };
-        let fate = match self.network.send(flight) {
+        let fate = if is_there {
+            self.network.send(flight)
+        } else {
+            Fate::NoLink
+        };
+        let fate = match fate {
             Fate::OnItsWay => "",
             Fate::NoLink => " (no link)",
             Fate::Cut => " (lost)",
@@ -364,7 +386,7 @@ impl World {
     }
 
     /// What binds must be durable before it is told: votes and acknowledgements (Raft 5.2, 5.3).
-    fn check_promise(&self, from: NodeId, to: NodeId, message: &Message) -> Result<(), String> {
+    fn check_promise(&self, from: NodeId, to: MemberId, message: &Message) -> Result<(), String> {
         let disk = &self.member(from)?.disk;
         let broken = match message {
             Message::VoteReply(reply)
@@ -389,7 +411,7 @@ impl World {
         if broken {
             Err(format!(
                 "UNSAFE: told before it is durable: {}",
-                narration::sent(from, to, message)
+                narration::sent(from, to.id, message)
             ))
         } else {
             Ok(())
@@ -399,10 +421,17 @@ impl World {
     fn apply(&mut self, id: NodeId, entries: &[Entry]) -> Result<(), String> {
         for entry in entries {
             let position = entry.position();
-            let voters = self.members.len();
-            let holds = |member: &&Member| member.disk.durable.holds(position);
-            let copies = self.members.values().filter(holds).count();
-            self.ledger.record_applied(entry, copies, voters)?;
+            let holds = |member: MemberId| {
+                let machine = self.members.get(&member.id);
+                let disk = machine.map(|machine| &machine.disk.durable);
+                let disk = disk.filter(|disk| disk.incarnation == member.incarnation);
+                disk.is_some_and(|disk| disk.holds(position))
+            };
+            let Process::Runs(node) = &self.member(id)?.process else {
+                return Err(format!("{id:?} applies and does not run"));
+            };
+            let is_held = is_held(node.configuration(), holds);
+            self.ledger.record_applied(entry, is_held)?;
             self.member_mut(id)?.machine.apply(entry)?;
         }
         self.answer(id)
@@ -452,12 +481,28 @@ impl World {
                 role: Role::Leader,
                 term,
                 ..
-            } => match self.member(id)?.disk.durable.membership.clone() {
-                Some(membership) => self.ledger.record_leader(id, *term, &membership),
-                None => Err(format!("{id:?} leads without a membership")),
-            },
+            } => {
+                let leader = self.name(id)?;
+                let Process::Runs(node) = &self.member(id)?.process else {
+                    return Err(format!("{id:?} leads and does not run"));
+                };
+                let configuration = node.configuration().clone();
+                self.ledger.record_leader(leader, *term, &configuration)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Ends the link of two nodes; each of them dials the other again.
+    fn part(&mut self, id: NodeId, peer: NodeId) -> Result<(), String> {
+        if self.network.unlink(id, peer) {
+            self.member_mut(id)?.dials.insert(peer);
+            if self.member(peer)?.awake().is_some() {
+                self.tell_link(peer, id, LinkEvent::Ended)?;
+                self.member_mut(peer)?.dials.insert(id);
+            }
+        }
+        Ok(())
     }
 
     /// Lets one node dial another, with all that may come of it (R13, R15, R18).
@@ -482,12 +527,15 @@ impl World {
         let (hello_a, hello_b) = (self.node(a)?.hello(), self.node(b)?.hello());
         for (host, guest) in [(b, &hello_a), (a, &hello_b)] {
             if let Err(rejection) = self.node(host)?.admit(guest) {
-                let line = format!("{host:?} turns {:?} away: {rejection}", guest.id);
+                let line = format!("{host:?} turns {:?} away: {rejection}", guest.member.id);
                 self.tell(Weight::News, line);
+                if matches!(rejection, Rejection::Removed { .. }) {
+                    return Ok(());
+                }
                 // Its process ends, and the verdict stays on its disk.
-                let disk = &mut self.member_mut(guest.id)?.disk.durable;
+                let disk = &mut self.member_mut(guest.member.id)?.disk.durable;
                 disk.quarantined = Some(rejection.to_string());
-                return crash(self, guest.id, false, None);
+                return crash(self, guest.member.id, false, None);
             }
         }
         self.network.link(a, b);
@@ -525,16 +573,20 @@ impl World {
         if delivered {
             let covered = span(Index(1), position.index);
             self.tell(Weight::News, format!("{way}: {covered}"));
+            let founding = || self.founded().settled;
+            let configuration = machine.configuration().unwrap_or_else(founding);
             self.member_mut(to)?.arrived.insert(position, machine);
             let received = Input::SnapshotReceived {
-                from,
+                from: self.name(from)?,
                 term,
                 position,
+                configuration,
             };
             self.turn(to, vec![received])?;
         } else {
             self.tell(Weight::News, format!("{way} (lost)"));
         }
+        let to = self.name(to)?;
         self.turn(from, vec![Input::SnapshotSent { to, delivered }])
     }
 }

@@ -448,6 +448,9 @@ impl World {
 
     /// A forwarded write may be written, or not.
     pub(crate) fn unknown(&mut self, id: NodeId, ticket: Ticket) {
+        if self.member(id).requests.changes.remove(&ticket).is_some() {
+            return;
+        }
         let operation = self.member(id).requests.asked.remove(&ticket);
         self.count(Counted::WritesUnknown);
         self.end(

@@ -3,7 +3,7 @@
 //! Everything happens in the order of the calls and takes no time; the world adds the time, and
 //! decides what survives: a kill leaves the page cache, a loss of power tears what was not synced.
 
-use remember::consensus::{Incarnation, Membership, NodeId, Position, Record};
+use remember::consensus::{Incarnation, Membership, NodeId, Placed, Position, Record};
 use remember::state::{RestoreError, View};
 use remember::storage::{
     DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshot, Snapshots, Wal,
@@ -38,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) image: Image,
     /// The state at `image.base`.
     pub(crate) view: View,
+    /// The configuration there, unless it is the founding one.
+    pub(crate) configuration: Option<Placed>,
 }
 
 impl Disk {
@@ -79,6 +81,7 @@ impl Disk {
             membership: None,
             image: Image::default(),
             view: View::default(),
+            configuration: None,
         })
     }
 
@@ -99,7 +102,7 @@ impl Disk {
         self.is_member = true;
         self.open = Some((opened.wal, opened.snapshots));
         Ok(Found {
-            incarnation: recovered.incarnation,
+            incarnation: recovered.member.incarnation,
             boots: recovered.boots,
             membership: Some(recovered.membership),
             image: Image {
@@ -109,10 +112,11 @@ impl Disk {
                 peers: recovered
                     .peers
                     .into_iter()
-                    .map(|peer| (peer.id, peer))
+                    .map(|peer| (peer.member, peer))
                     .collect(),
             },
             view,
+            configuration: recovered.configuration,
         })
     }
 
@@ -151,8 +155,8 @@ impl Disk {
     }
 
     /// Makes a snapshot of the own state durable.
-    pub(crate) fn publish(&mut self, view: &View) -> Result<bool, Error> {
-        let mut writer = self.snapshots().write(view.position())?;
+    pub(crate) fn publish(&mut self, view: &View, configuration: &Placed) -> Result<bool, Error> {
+        let mut writer = self.snapshots().write(view.position(), configuration)?;
         let written = view.write_to(&mut writer);
         written.map_err(|source| Error::Io {
             action: "write",

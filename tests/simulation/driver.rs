@@ -112,7 +112,8 @@ impl World {
         match output {
             Output::Write(write) => self.write(id, write),
             Output::Send { to, message } => {
-                self.oracle.sent(id, to, &message);
+                let (sender, configuration) = self.name_and_configuration(id);
+                self.oracle.sent(sender, &configuration, to, &message);
                 self.count_message(&message);
                 self.send(id, to, message);
             }
@@ -122,6 +123,7 @@ impl World {
             Output::Unknown { ticket } => self.unknown(id, ticket),
             Output::ReadAt { ticket, index } => self.read_at(id, ticket, index),
             Output::TransferEnded { ticket, moved } => self.transfer_ended(id, ticket, moved),
+            Output::ChangeEnded { ticket, outcome } => self.change_ended(id, ticket, outcome),
             Output::SendSnapshot { to, term } => {
                 self.process_after(id, Duration::ZERO, Deed::Ship { to, term });
             }
@@ -132,6 +134,7 @@ impl World {
             } => {
                 self.install_snapshot(id, seq, position, keep_log);
             }
+            Output::Part(member) => self.part(id, member),
             Output::Probe(peer) => self.probe(id, peer),
             Output::Event(event) => self.told_event(id, &event),
         }
@@ -172,7 +175,8 @@ impl World {
                 ..
             } => {
                 self.count(Counted::Elections);
-                self.oracle.leads(id, *term);
+                let (leader, configuration) = self.name_and_configuration(id);
+                self.oracle.leads(leader, &configuration, *term);
             }
             Told::Suspected { why, .. } => self.count(match why {
                 Suspicion::Silence => Counted::SuspectedSilence,

@@ -280,20 +280,12 @@ impl World {
             Err(error) => return self.storage_failed(id, &error),
         }
         self.count(Counted::Rotten);
+        self.leave_members_alone();
         if self.rng.chance(500) {
             self.kill(id);
         } else {
             self.cut_power(id);
         }
-    }
-
-    /// Whether a majority of whole disks is left without this one.
-    fn may_spare(&self, id: NodeId) -> bool {
-        let whole = self
-            .machines
-            .iter()
-            .filter(|machine| machine.id != id && machine.gone.is_none() && !machine.rotted);
-        whole.count() >= self.quorum()
     }
 
     fn pause(&mut self, id: NodeId) {
@@ -389,8 +381,17 @@ impl World {
     }
 
     fn wipe(&mut self, id: NodeId) {
-        let founded = self.machines.iter().all(|machine| machine.disk.is_member());
-        if !self.may_spare(id) || !founded || self.machine(id).gone.is_some() {
+        let founders = self.founders();
+        let mut members = founders
+            .iter()
+            .chain([&id])
+            .map(|id| &self.machine(*id).disk);
+        let founded = members.all(Disk::is_member);
+        // A list of founders all of which are empty would found another cluster (R13).
+        let is_known = |other: &NodeId| *other != id && self.machine(*other).gone.is_none();
+        let remembered = founders.iter().any(is_known);
+        let goes_on = self.may_spare(id) && founded && remembered;
+        if !goes_on || self.machine(id).gone.is_some() {
             return;
         }
         self.stop(id, true);
@@ -399,6 +400,7 @@ impl World {
         let machine = self.machine_mut(id);
         machine.disk = Disk::new(id, &mut rng);
         machine.gone = Some(Gone::Wiped);
+        self.leave_members_alone();
         self.restart_later(id);
     }
 
@@ -424,6 +426,7 @@ impl World {
         let (disk, boot) = machine.copy.take().expect("there is one");
         machine.disk = disk;
         machine.gone = Some(Gone::OldCopy);
+        self.leave_members_alone();
         let starts = self.rng.pick(&[0, 0, 1, 5, 20]);
         for _ in 0..starts {
             let disk = &mut self.machine_mut(id).disk;

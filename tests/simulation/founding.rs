@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Founding, Index, Input, Membership, Node, NodeId, Recovered, Report, found,
+    ClusterId, Founding, Index, Input, MemberId, Membership, Node, NodeId, Recovered, Report, found,
 };
 
 use super::disk::Found;
@@ -17,9 +17,11 @@ use super::world::{Deed, Event, World, tell};
 impl World {
     /// A machine starts its process, unless one runs or it has no power.
     pub(crate) fn start(&mut self, id: NodeId) {
+        let founders = self.plan.nodes;
         let machine = self.machine_mut(id);
         let never = !matches!(machine.gone, None | Some(Gone::Wiped | Gone::OldCopy));
-        if machine.process.is_some() || !machine.powered || never {
+        let is_spare = id.0 > founders && machine.gone.is_none() && !machine.disk.is_member();
+        if machine.process.is_some() || !machine.powered || never || is_spare {
             return;
         }
         let found = match machine.disk.start() {
@@ -55,16 +57,18 @@ impl World {
         self.process_after(id, Duration::ZERO, Deed::Ask);
     }
 
-    fn start_member(&mut self, id: NodeId, life: Life, found: Found) {
+    pub(crate) fn start_member(&mut self, id: NodeId, life: Life, found: Found) {
         let Found {
             incarnation,
             boots,
             membership,
             image,
             view,
+            configuration,
         } = found;
         let membership = membership.expect("a member has one");
         self.oracle.joins(id, &membership);
+        self.machine_mut(id).incarnation = incarnation;
         let (kept, dropped) = self.oracle.recovered(id, boots.newest(), &image);
         if image.base.index > Index(0) {
             self.oracle.hashed(id, image.base.index, view.hash());
@@ -77,12 +81,12 @@ impl World {
             "the snapshot is not what the log begins with"
         );
         let recovered = Recovered {
-            id,
-            incarnation,
+            member: MemberId { id, incarnation },
             boots,
             membership: membership.clone(),
             hard_state: image.hard,
             base: image.base,
+            configuration,
             entries: image.entries.into(),
             peers: image.peers.into_values().collect(),
         };
@@ -164,7 +168,7 @@ impl World {
     }
 
     fn judge(&mut self, id: NodeId) {
-        let configured = self.ids().into_iter().collect();
+        let configured = self.founders().into_iter().collect();
         let Some(founder) = self.machine_mut(id).founder_mut() else {
             return;
         };

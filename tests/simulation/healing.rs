@@ -20,7 +20,11 @@ impl World {
     /// service at each of them, one log and one state.
     pub(crate) fn heal(&mut self) {
         self.end_trouble();
-        self.run_for(RECOVERY);
+        // Of whom is named only now, those who agree on it hear in the first half.
+        for _ in 0..2 {
+            self.welcome_all();
+            self.run_for(RECOVERY / 2);
+        }
         let leader = self.demand_one_leader();
         let term = self.status(leader).term;
         self.run_for(STEADY);
@@ -67,9 +71,9 @@ impl World {
             .unwrap_or_default()
     }
 
-    /// Whoever leads and is followed by all whole nodes.
+    /// Whoever leads and is followed by all that belong and have their disks.
     pub(crate) fn agreed_leader(&self) -> Option<NodeId> {
-        let whole = self.whole();
+        let whole = self.obliged();
         let running = whole.iter().all(|id| self.machine(*id).member().is_some());
         if !running {
             return None;
@@ -88,7 +92,7 @@ impl World {
         if let Some(leader) = self.agreed_leader() {
             return leader;
         }
-        for id in self.whole() {
+        for id in self.obliged() {
             if self.machine(id).member().is_some() {
                 tell!(self, "{:?}", self.status(id));
             } else {
@@ -100,7 +104,7 @@ impl World {
 
     /// Each node takes a write and a read, however small its limits are.
     fn demand_service(&mut self) {
-        for id in self.whole() {
+        for id in self.obliged() {
             let writes = self.is_served(id, Self::ask_to_write);
             assert!(writes, "{id:?} takes no writes after healing");
             let reads = self.is_served(id, Self::ask_to_read);
@@ -122,7 +126,12 @@ impl World {
 
     fn demand_one_state(&mut self) {
         let agreed = self.oracle.commit();
-        for id in self.whole() {
+        let (_, configuration) = self.oracle.agreed().clone();
+        assert!(
+            !configuration.is_joint(),
+            "a change never ends: {configuration:?}"
+        );
+        for id in self.obliged() {
             let status = self.status(id);
             let applied = self.applied(id);
             assert!(
@@ -130,6 +139,14 @@ impl World {
                 "{id:?} is at {:?} and has applied {applied:?}, agreed is {agreed:?}: {status:?}",
                 status.commit
             );
+            let member = self.machine(id).member().expect("it has a status");
+            assert_eq!(
+                *member.node.configuration(),
+                configuration,
+                "{id:?} counts otherwise"
+            );
+            let open = &member.requests.changes;
+            assert!(open.is_empty(), "{id:?} never answered {open:?}");
             assert_eq!(status.role == Role::Leader, status.leader == Some(id));
         }
     }

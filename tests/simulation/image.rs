@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use remember::consensus::{Entry, HardState, Index, NodeId, PeerRecord, Position, Record, Term};
+use remember::consensus::{
+    Boot, Entry, HardState, Index, MemberId, PeerRecord, Position, Record, Term,
+};
 
 /// The state that a node's records describe.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -14,7 +16,7 @@ pub(crate) struct Image {
     /// The log behind `base`.
     pub(crate) entries: VecDeque<Entry>,
     /// The peers' boots.
-    pub(crate) peers: BTreeMap<NodeId, PeerRecord>,
+    pub(crate) peers: BTreeMap<MemberId, PeerRecord>,
 }
 
 impl Image {
@@ -25,7 +27,11 @@ impl Image {
             Record::Entry(entry) => self.append(entry),
             Record::Base { position, keep_log } => self.cut(*position, *keep_log),
             Record::Peer(peer) => {
-                self.peers.insert(peer.id, *peer);
+                if peer.boot == Boot::default() {
+                    self.peers.remove(&peer.member);
+                } else {
+                    self.peers.insert(peer.member, *peer);
+                }
             }
         }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use remember::consensus::{
-    Boot, ClusterId, Incarnation, Index, Input, Membership, Node, NodeId, Position, Report, Term,
-    Ticket,
+    Boot, Change, ClusterId, Incarnation, Index, Input, MemberId, Membership, Node, NodeId,
+    Position, Report, Term, Ticket,
 };
 use remember::state::View;
 use remember::storage::ReceivedSnapshot;
@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     /// Its data directory.
     pub(crate) disk: Disk,
+    /// The name of that, once it is known; 0 before.
+    pub(crate) incarnation: Incarnation,
     /// Nothing becomes durable on it before this time.
     pub(crate) stalled_until: Duration,
     /// Whether a bit of its disk has flipped, so that it may be refused at any start.
@@ -144,6 +146,8 @@ pub(crate) struct Requests {
     pub(crate) reads: BTreeMap<Index, Vec<usize>>,
     /// Transfers under way.
     pub(crate) transfers: BTreeSet<Ticket>,
+    /// Changes of the members under way.
+    pub(crate) changes: BTreeMap<Ticket, Change>,
 }
 
 impl Requests {
@@ -162,6 +166,14 @@ impl Requests {
 }
 
 impl Machine {
+    /// The member that it is, or is to be.
+    pub(crate) fn name(&self) -> MemberId {
+        MemberId {
+            id: self.id,
+            incarnation: self.incarnation,
+        }
+    }
+
     /// The life of the running process.
     pub(crate) fn life(&self) -> Option<Life> {
         self.process.as_ref().map(|process| process.life)

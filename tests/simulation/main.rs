@@ -22,6 +22,7 @@
     reason = "a program that tests: it says what it found, and stops at the first violation"
 )]
 
+mod churn;
 mod clients;
 mod clock;
 mod digest;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use remember::consensus::{Hello, Input, LinkEvent, Message, NodeId, Rejection};
+use remember::consensus::{Hello, Input, LinkEvent, MemberId, Message, NodeId, Rejection};
 
 use super::machine::{Gone, Life};
 use super::tally::Counted;
@@ -36,6 +36,8 @@ pub(crate) struct Session {
     pub(crate) to: NodeId,
     /// The life that it sends to.
     pub(crate) to_life: Life,
+    /// Who said to be at either end: the one that sends, and the one that receives.
+    pub(crate) members: (MemberId, MemberId),
     /// Whether the sender thinks that it is up.
     pub(crate) sender_open: bool,
     /// Whether the receiver takes what arrives.
@@ -86,8 +88,11 @@ impl World {
     }
 
     /// Sends on the session that is up; what has no session is lost.
-    pub(crate) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
-        let Some(session) = self.session(from, to) else {
+    pub(crate) fn send(&mut self, from: NodeId, to: MemberId, message: Message) {
+        let session = self.session(from, to.id);
+        let session = session.filter(|at| self.network.sessions[*at].members.1 == to);
+        let to = to.id;
+        let Some(session) = session else {
             self.count(Counted::DeadLinks);
             return;
         };
@@ -138,6 +143,7 @@ impl World {
             to,
             to_life,
             receiver_open,
+            members: (sender, _),
             ..
         } = self.network.sessions[session];
         if !receiver_open || self.network.cut.contains(&(from, to)) {
@@ -159,7 +165,7 @@ impl World {
         self.input(
             to,
             Input::Message {
-                from,
+                from: sender,
                 message: *message,
             },
         );
@@ -225,6 +231,11 @@ impl World {
         };
         if let Err(rejection) = member.node.admit(hello) {
             tell!(self, "{to:?} turns {from:?} away: {rejection}");
+            if matches!(rejection, Rejection::Removed { .. }) {
+                self.count(Counted::Removed);
+                let deed = Deed::Undialed(to, LinkEvent::Unreachable);
+                return self.after(back, Event::Process(from, life, deed));
+            }
             self.turned_away(from, &rejection);
             let deed = Deed::TurnedAway(rejection.to_string());
             self.after(back, Event::Process(from, life, deed));
@@ -242,6 +253,7 @@ impl World {
             from_life: life,
             to,
             to_life,
+            members: (hello.member, answer.member),
             sender_open: false,
             receiver_open: true,
             last_arrival: self.now,
@@ -277,11 +289,20 @@ impl World {
         let admitted = member.node.admit(hello);
         if let Err(rejection) = &admitted {
             tell!(self, "{id:?} turns {to:?} away: {rejection}");
-            self.turned_away(to, rejection);
+            if !matches!(rejection, Rejection::Removed { .. }) {
+                self.turned_away(to, rejection);
+            }
         }
         if admitted.is_err() || !receiver_open {
             self.network.sessions[session].receiver_open = false;
             self.undialed(id, to, LinkEvent::Unreachable);
+            // The one before ended when the peer took this one.
+            if let Some(old) = self.session(id, to) {
+                let is_over = !self.network.sessions[old].receiver_open;
+                if is_over {
+                    self.session_ended(old, End::Sender);
+                }
+            }
             return;
         }
         let member = self.member(id);
@@ -354,6 +375,31 @@ impl World {
             );
             let delay = self.rng.micros(0, 5000);
             self.process_after(from, delay, Deed::Dial(to));
+        }
+    }
+
+    /// A node ends its sessions with a peer.
+    pub(crate) fn part(&mut self, id: NodeId, from: MemberId) {
+        let peer = from.id;
+        tell!(self, "{id:?} parts from {peer:?}");
+        for session in 0..self.network.sessions.len() {
+            let open = &mut self.network.sessions[session];
+            let (speaker, hearer) = open.members;
+            if speaker != from && hearer != from {
+                continue;
+            }
+            if (open.from, open.to) == (id, peer) {
+                self.session_ended(session, End::Sender);
+            } else if (open.from, open.to) == (peer, id) && open.receiver_open {
+                open.receiver_open = false;
+                let delay = if self.network.connects(id, peer) {
+                    self.latency(id, peer)
+                } else {
+                    self.rng.millis(500, 4000)
+                };
+                let end = End::Sender;
+                self.after(delay, Event::Ended { session, end });
+            }
         }
     }
 

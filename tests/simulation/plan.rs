@@ -9,8 +9,12 @@ use super::rng::Rng;
 
 /// One run's terms.
 pub(crate) struct Plan {
-    /// How many nodes the cluster has.
+    /// How many nodes the cluster is founded with.
     pub(crate) nodes: u64,
+    /// How many machines there are beside, which may join later.
+    pub(crate) spares: u64,
+    /// The time between two changes of the members, in milliseconds, at least and at most.
+    pub(crate) churn_millis: (u64, u64),
     /// The nodes' own timings and limits.
     pub(crate) config: Config,
     /// The network's manners.
@@ -62,8 +66,11 @@ impl Plan {
         let nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 5, 5, 6, 7]);
         let kinds = rng.some(Fault::ALL, 2, Fault::ALL.len());
         let fault_low = rng.pick(&[50, 200, 500]);
+        let churn_low = rng.pick(&[50, 200, 1000]);
         Self {
             nodes,
+            spares: rng.pick(&[0, 0, 1, 2, 3]),
+            churn_millis: (churn_low, churn_low * 4),
             config: config(rng),
             weather: Weather::of(rng),
             sync_micros: rng.pick(&[(20, 100), (100, 2000), (500, 10_000)]),
@@ -85,6 +92,8 @@ impl Plan {
     pub(crate) fn quiet(nodes: u64) -> Self {
         Self {
             nodes,
+            spares: 0,
+            churn_millis: (100, 100),
             config: Config::default(),
             weather: Weather {
                 micros: (50, 500),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remember::consensus::{Input, IoSeq, NodeId, Position, Status, Term};
+use remember::consensus::{Input, IoSeq, MemberId, NodeId, Placed, Position, Status, Term};
 use remember::state::View;
 use remember::storage::{Error, IncomingSnapshot};
 
@@ -48,15 +48,16 @@ impl World {
         }
         member.snapshotting = true;
         let view = member.replica.view().clone();
+        let configuration = member.node.configuration_at(view.position().index);
         let delay = self.rng.millis(1, 50);
-        self.process_after(id, delay, Deed::SnapshotMade(view));
+        self.process_after(id, delay, Deed::SnapshotMade(view, configuration));
     }
 
     /// A snapshot of this node's own state becomes durable.
-    pub(crate) fn snapshot_made(&mut self, id: NodeId, view: &View) {
+    pub(crate) fn snapshot_made(&mut self, id: NodeId, view: &View, configuration: &Placed) {
         let machine = self.machine_mut(id);
         machine.member_mut().expect("it made one").snapshotting = false;
-        match machine.disk.publish(view) {
+        match machine.disk.publish(view, configuration) {
             Ok(true) => {
                 self.count(Counted::SnapshotsTaken);
                 self.input(id, Input::SnapshotTaken(view.position()));
@@ -69,8 +70,10 @@ impl World {
     }
 
     /// Sends the newest snapshot.
-    pub(crate) fn ship(&mut self, from: NodeId, to: NodeId, term: Term) {
-        let Some(session) = self.session(from, to) else {
+    pub(crate) fn ship(&mut self, from: NodeId, to: MemberId, term: Term) {
+        let session = self.session(from, to.id);
+        let session = session.filter(|at| self.network.sessions[*at].members.1 == to);
+        let Some(session) = session else {
             self.input(
                 from,
                 Input::SnapshotSent {
@@ -89,7 +92,7 @@ impl World {
         };
         tell!(self, "{from:?} ships a snapshot of {position:?} to {to:?}");
         let piece = self.rng.place(bytes.len()) + 1;
-        let pace = (self.latency(from, to) * 2).min(LATEST / 4);
+        let pace = (self.latency(from, to.id) * 2).min(LATEST / 4);
         let from_life = self.machine(from).life().expect("it sends");
         let shipment = self.network.shipments.len();
         self.network.shipments.push(Some(Shipment {
@@ -172,14 +175,16 @@ impl World {
         }
         let received = member.incoming.take().expect("just seen").file.finish()?;
         let view = received_view(&received)?;
+        let configuration = received.snapshot().configuration().clone();
         member.staged.push((view, Box::new(received)));
-        let (from, term) = (ship.from, ship.term);
+        let ((from, _), term) = (self.network.sessions[ship.session].members, ship.term);
         self.input(
             id,
             Input::SnapshotReceived {
                 from,
                 term,
                 position,
+                configuration,
             },
         );
         self.shipment_over(id, shipment, true);
@@ -188,25 +193,29 @@ impl World {
 
     fn shipment_over(&mut self, to: NodeId, shipment: usize, delivered: bool) {
         let Some(Shipment {
-            from, from_life, ..
+            session,
+            from,
+            from_life,
+            ..
         }) = self.network.shipments[shipment].take()
         else {
             return;
         };
         let delay = self.latency(to, from);
+        let (_, to) = self.network.sessions[session].members;
         let deed = Deed::SnapshotGone { to, delivered };
         self.after(delay, Event::Process(from, from_life, deed));
     }
 
     /// No answer to a snapshot came in time.
-    pub(crate) fn snapshot_given_up(&mut self, id: NodeId, to: NodeId, shipment: usize) {
+    pub(crate) fn snapshot_given_up(&mut self, id: NodeId, to: MemberId, shipment: usize) {
         if self.network.shipments[shipment].take().is_some() {
             self.snapshot_gone(id, to, false);
         }
     }
 
     /// The sender of a snapshot knows what became of it.
-    pub(crate) fn snapshot_gone(&mut self, id: NodeId, to: NodeId, delivered: bool) {
+    pub(crate) fn snapshot_gone(&mut self, id: NodeId, to: MemberId, delivered: bool) {
         let what = if delivered {
             Counted::SnapshotsSent
         } else {

@@ -6,10 +6,12 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Hello, LinkEvent, Membership, Message, NodeId, Output, Report, Term,
+    ClusterId, Configuration, Hello, Incarnation, LinkEvent, MemberId, Membership, Message, NodeId,
+    Output, Placed, Report, Term,
 };
 use remember::state::View;
 
+use super::churn::CALM;
 use super::clients::Clients;
 use super::clock::Clock;
 use super::digest::Digest;
@@ -52,6 +54,8 @@ pub(crate) struct World {
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     outputs: Vec<Output>,
+    /// No member comes or goes before this time.
+    pub(crate) churn_not_before: Duration,
 }
 
 /// Something that happens at a time.
@@ -82,6 +86,8 @@ pub(crate) enum Event {
     GiveUp(usize),
     /// Something goes wrong.
     Fault,
+    /// The members change.
+    Churn,
     /// Something that went wrong is put right.
     Mend(Mending),
 }
@@ -103,15 +109,15 @@ pub(crate) enum Deed {
     /// Storage has made its group of writes durable.
     Synced,
     /// A snapshot of its own is complete.
-    SnapshotMade(View),
+    SnapshotMade(View, Placed),
     /// Sends its newest snapshot.
-    Ship { to: NodeId, term: Term },
+    Ship { to: MemberId, term: Term },
     /// A piece of a snapshot has come.
     Piece { shipment: usize, offset: usize },
     /// No answer to a snapshot came in time.
-    SnapshotGivenUp { to: NodeId, shipment: usize },
+    SnapshotGivenUp { to: MemberId, shipment: usize },
     /// A snapshot was delivered, or was not.
-    SnapshotGone { to: NodeId, delivered: bool },
+    SnapshotGone { to: MemberId, delivered: bool },
     /// Asks all other nodes what they know, to found a cluster.
     Ask,
     /// Was told what another node knows.
@@ -172,7 +178,7 @@ pub(crate) use tell;
 impl World {
     /// A world that starts all machines at once, with the given membership or none (R13).
     pub(crate) fn new(plan: Plan, mut rng: Rng, story: Story) -> Self {
-        let ids: Vec<NodeId> = (1..=plan.nodes).map(NodeId).collect();
+        let ids: Vec<NodeId> = (1..=plan.nodes + plan.spares).map(NodeId).collect();
         let machines: Vec<Machine> = ids.iter().map(|id| machine(*id, &plan, &mut rng)).collect();
         let mut world = Self {
             now: Duration::ZERO,
@@ -189,8 +195,10 @@ impl World {
             queue: BinaryHeap::new(),
             scheduled: 0,
             outputs: Vec::new(),
+            churn_not_before: CALM,
             plan,
         };
+        world.lay_spare_disks();
         if !world.plan.founding {
             world.bestow_membership();
         }
@@ -205,17 +213,22 @@ impl World {
         if world.troubled {
             world.schedule_fault();
         }
+        if world.plan.spares > 0 {
+            world.schedule_churn();
+        }
         world
     }
 
-    /// The voters, by id.
+    /// All nodes, by id: those of the founding, then the spare ones.
     pub(crate) fn ids(&self) -> Vec<NodeId> {
-        (1..=self.plan.nodes).map(NodeId).collect()
+        (1..=self.plan.nodes + self.plan.spares)
+            .map(NodeId)
+            .collect()
     }
 
-    /// How many votes make a majority.
-    pub(crate) fn quorum(&self) -> usize {
-        self.machines.len() / 2 + 1
+    /// Those of the founding.
+    pub(crate) fn founders(&self) -> Vec<NodeId> {
+        (1..=self.plan.nodes).map(NodeId).collect()
     }
 
     /// The machine of a node.
@@ -226,6 +239,12 @@ impl World {
     /// The machine of a node, to be changed.
     pub(crate) fn machine_mut(&mut self, id: NodeId) -> &mut Machine {
         &mut self.machines[place(id)]
+    }
+
+    /// The running voter of a node with its disk, and by which configuration it counts.
+    pub(crate) fn name_and_configuration(&mut self, id: NodeId) -> (MemberId, Configuration) {
+        let node = &self.member(id).node;
+        (node.hello().member, node.configuration().clone())
     }
 
     /// The running voter of a node.
@@ -315,6 +334,7 @@ impl World {
             Event::Client(client) => self.client_acts(client),
             Event::GiveUp(operation) => self.give_up(operation),
             Event::Fault => self.fault(),
+            Event::Churn => self.churn(),
             Event::Mend(mending) => self.mend(&mending),
         }
     }
@@ -338,7 +358,7 @@ impl World {
             Deed::Greeted { session, hello } => self.greeted(id, session, &hello),
             Deed::Write => self.write_group(id),
             Deed::Synced => self.synced(id),
-            Deed::SnapshotMade(view) => self.snapshot_made(id, &view),
+            Deed::SnapshotMade(view, placed) => self.snapshot_made(id, &view, &placed),
             Deed::Ship { to, term } => self.ship(id, to, term),
             Deed::Piece { shipment, offset } => self.piece(id, shipment, offset),
             Deed::SnapshotGivenUp { to, shipment } => self.snapshot_given_up(id, to, shipment),
@@ -367,18 +387,30 @@ impl World {
         }
     }
 
+    /// Every disk has its name before anybody asks for it.
+    fn lay_spare_disks(&mut self) {
+        let founders = place(NodeId(self.plan.nodes)) + 1;
+        for machine in &mut self.machines[founders..] {
+            let found = machine.disk.start().expect("nothing goes wrong yet");
+            machine.incarnation = found.incarnation;
+            machine.disk.kill();
+        }
+    }
+
     /// Gives every disk the same membership, as if the cluster had been founded before.
     fn bestow_membership(&mut self) {
         let cluster = ClusterId(self.rng.number());
-        let voters = self.machines.iter_mut().map(|machine| {
+        let founders = place(NodeId(self.plan.nodes)) + 1;
+        let voters = self.machines[..founders].iter_mut().map(|machine| {
             let found = machine.disk.start().expect("nothing goes wrong yet");
-            (machine.id, found.incarnation)
+            machine.incarnation = found.incarnation;
+            MemberId {
+                id: machine.id,
+                incarnation: found.incarnation,
+            }
         });
-        let membership = Membership {
-            cluster,
-            voters: voters.collect(),
-        };
-        for machine in &mut self.machines {
+        let membership = Membership::founding(cluster, voters);
+        for machine in &mut self.machines[..founders] {
             let adopted = machine.disk.adopt(membership.clone());
             adopted.expect("nothing goes wrong yet");
             machine.disk.kill();
@@ -398,6 +430,7 @@ fn machine(id: NodeId, plan: &Plan, rng: &mut Rng) -> Machine {
         id,
         clock: Clock::new(shown, rate),
         disk: Disk::new(id, rng),
+        incarnation: Incarnation(0),
         stalled_until: Duration::ZERO,
         rotted: false,
         copy: None,

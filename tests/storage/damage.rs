@@ -174,8 +174,7 @@ fn lost_misplaced_and_foreign_segments_are_refused() {
     let foreign = refused(&|disk| {
         let other = SimDisk::new(5);
         let mut directory = DataDir::open(other.clone(), ID, Incarnation(5)).unwrap();
-        let mut membership = crate::model::membership();
-        membership.voters.insert(ID, Incarnation(5));
+        let membership = crate::model::membership_of([(ID, Incarnation(5))]);
         directory.found(membership, CONFIG).unwrap();
         disk.put(&names[0], &other.content(&names[0]));
     });
@@ -187,7 +186,7 @@ fn a_later_format_is_named() {
     let (disk, _) = two_segments();
     let name = segments(&disk)[0].clone();
     disk.edit(&name, |content| {
-        content[8] = 2;
+        content[8] = 3;
         let crc = crc32c::crc32c(&content[..52]);
         content[52..56].copy_from_slice(&crc.to_le_bytes());
     });
@@ -196,8 +195,8 @@ fn a_later_format_is_named() {
         matches!(
             error,
             Error::OtherFormat {
-                found: 2,
-                supported: 1,
+                found: 3,
+                supported: 2,
                 ..
             }
         ),

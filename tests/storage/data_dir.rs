@@ -3,7 +3,9 @@
 use remember::consensus::{ClusterId, Incarnation, NodeId};
 use remember::storage::{DataDir, Disk, Error, quarantine};
 
-use crate::model::{CONFIG, ID, INCARNATION, at, entry, membership, publish, start, vote};
+use crate::model::{
+    CONFIG, ID, INCARNATION, at, entry, membership, membership_of, publish, start, vote,
+};
 use crate::sim_disk::{Fault, SimDisk};
 
 fn open(disk: &SimDisk) -> Result<DataDir<SimDisk>, Error> {
@@ -143,14 +145,11 @@ fn a_directory_is_one_nodes_own() {
 fn a_membership_is_agreed_once_and_names_this_disk() {
     let disk = SimDisk::new(4);
     let mut directory = open(&disk).unwrap();
-    let mut foreign = membership();
-    foreign.voters.insert(ID, Incarnation(1));
-    let mut without = membership();
-    without.voters.remove(&ID);
-    let mut crowded = membership();
-    for id in 10..80 {
-        crowded.voters.insert(NodeId(id), Incarnation(id));
-    }
+    let other = (NodeId(2), Incarnation(2));
+    let foreign = membership_of([(ID, Incarnation(1)), other]);
+    let without = membership_of([other]);
+    let crowd = (10..80).map(|id| (NodeId(id), Incarnation(id)));
+    let crowded = membership_of(crowd.chain([(ID, INCARNATION)]));
     for bad in [foreign, without, crowded] {
         let error = directory.found(bad, CONFIG).unwrap_err();
         assert!(matches!(error, Error::Membership { .. }), "{error}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use remember::storage::{Disk, DiskFile, Error, FileDisk};
 
-use crate::model::{Model, Random, any_records, at, base, start};
+use crate::model::{Model, Random, any_records, at, base, founding, start};
 
 /// A directory of this test's own, gone when the test ends.
 struct Scratch(PathBuf);
@@ -46,7 +46,7 @@ fn a_log_comes_back_from_real_files() {
     assert_eq!(Model::from(&opened.recovered), model);
 
     let last = at(model.term_at(model.last()).0, model.last().0);
-    let mut writer = opened.snapshots.write(last).unwrap();
+    let mut writer = opened.snapshots.write(last, &founding()).unwrap();
     let content = vec![5; 300_000];
     writer.write_all(&content).unwrap();
     writer.finish().unwrap();

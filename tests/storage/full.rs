@@ -2,7 +2,9 @@
 
 use remember::storage::Error;
 
-use crate::model::{CONFIG, Model, Random, any_records, at, base, entry, publish, start, vote};
+use crate::model::{
+    CONFIG, Model, Random, any_records, at, base, entry, founding, publish, start, vote,
+};
 use crate::sim_disk::SimDisk;
 
 #[test]
@@ -92,7 +94,7 @@ fn a_node_starts_on_a_full_disk_again_and_again() {
         disk.crash();
         let opened = start(&disk).unwrap();
         assert_eq!(opened.recovered.entries.len(), 1);
-        assert!(opened.snapshots.write(at(1, 1)).is_err());
+        assert!(opened.snapshots.write(at(1, 1), &founding()).is_err());
     }
     // Nothing unfinished stays behind to make it worse.
     let names = remember::storage::Disk::list(&disk).unwrap();

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use remember::consensus::Incarnation;
 use remember::storage::{DataDir, Disk};
 
-use crate::model::{CONFIG, ID, at, base, entry, membership, peer, start, vote};
+use crate::model::{CONFIG, ID, at, base, change, entry, founding, membership, peer, start, vote};
 use crate::sim_disk::SimDisk;
 
 /// Lines of 32 bytes; runs of zero lines are left out.
@@ -29,32 +29,32 @@ fn dump(disk: &SimDisk, name: &str) -> String {
 }
 
 #[test]
-fn the_bytes_of_version_1_stay_as_they_are() {
+fn the_bytes_of_version_2_stay_as_they_are() {
     let disk = SimDisk::new(1);
     drop(start(&disk).unwrap());
     let mut opened = start(&disk).unwrap();
     let wal = &mut opened.wal;
     wal.append(&[vote(3, 0), vote(3, 2), peer(2, 9)]).unwrap();
     wal.sync().unwrap();
-    wal.append(&[entry(3, 1, b""), entry(3, 2, b"golden")])
+    wal.append(&[entry(3, 1, b""), entry(3, 2, b"golden"), change(3, 3)])
         .unwrap();
     wal.append(&[base(3, 1, true), base(3, 4, false)]).unwrap();
     wal.mark().unwrap();
-    let mut writer = opened.snapshots.write(at(3, 4)).unwrap();
+    let mut writer = opened.snapshots.write(at(3, 4), &founding()).unwrap();
     writer.write_all(b"the state").unwrap();
     writer.finish().unwrap();
     let names = disk.list().unwrap();
     let found: String = names.iter().map(|name| dump(&disk, name)).collect();
-    let golden = include_str!("golden-v1.txt");
+    let golden = include_str!("golden-v2.txt");
     assert!(found == golden, "the format changed; it is now:\n{found}");
 }
 
 #[test]
-fn what_version_1_wrote_is_read() {
+fn what_version_2_wrote_is_read() {
     let disk = SimDisk::new(1);
     let mut name = String::new();
     let mut content = Vec::new();
-    for line in include_str!("golden-v1.txt").lines() {
+    for line in include_str!("golden-v2.txt").lines() {
         if let Some((file, rest)) = line.split_once(", ") {
             let length = rest.strip_suffix(" bytes").unwrap().parse().unwrap();
             name = file.to_owned();

@@ -16,7 +16,9 @@ use remember::storage::{DataDir, Disk};
 
 use crate::corpus::{assert_bounded, number, replay};
 use crate::hex;
-use crate::model::{CONFIG, ID, INCARNATION, Model, Random, at, base, entry, peer, start, vote};
+use crate::model::{
+    CONFIG, ID, INCARNATION, Model, Random, at, base, entry, founding, peer, start, vote,
+};
 use crate::sealing::seal;
 use crate::sim_disk::SimDisk;
 
@@ -85,7 +87,7 @@ impl Seeds {
         append(&[vote(1, 1), entry(1, 1, b"first"), peer(2, 3)]);
         append(&[entry(1, 2, &[0; 900])]);
         append(&[entry(1, 3, b"")]);
-        let mut writer = opened.snapshots.write(at(1, 3)).unwrap();
+        let mut writer = opened.snapshots.write(at(1, 3), &founding()).unwrap();
         store.view().write_to(&mut writer).unwrap();
         writer.flush().unwrap();
         writer.finish().unwrap();

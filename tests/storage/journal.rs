@@ -6,7 +6,7 @@ use std::time::Duration;
 use remember::consensus::{Index, IoSeq, Record, Write};
 use remember::storage::{Completion, Disk, Error, Job, Journal, JournalConfig, Snapshots};
 
-use crate::model::{Model, Random, any_records, at, entry, publish, start, vote};
+use crate::model::{Model, Random, any_records, at, entry, founding, publish, start, vote};
 use crate::sim_disk::{Fault, SimDisk};
 
 /// Long enough that only a lost report takes it.
@@ -186,7 +186,7 @@ fn a_snapshot_makes_room_for_a_waiting_write() {
             other => panic!("{other:?}"),
         }
     }
-    let mut writer = snapshots.write(at(1, 20)).unwrap();
+    let mut writer = snapshots.write(at(1, 20), &founding()).unwrap();
     std::io::Write::write_all(&mut writer, b"small").unwrap();
     assert!(writer.finish().unwrap());
     await_durable(&reports, index + 1);

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 use remember::consensus::{
-    Boot, ClusterId, Entry, HardState, Incarnation, Index, Membership, NodeId, Payload, PeerRecord,
-    Position, Record, Recovered, Term,
+    Boot, ClusterId, Configuration, Entry, HardState, Incarnation, Index, MemberId, Membership,
+    NodeId, Payload, PeerRecord, Placed, Position, Record, Recovered, Seat, Term,
 };
 use remember::storage::{DataDir, Disk, Error, Opened, WalConfig};
 
@@ -18,10 +18,18 @@ pub(crate) const CONFIG: WalConfig = WalConfig {
 };
 
 pub(crate) fn membership() -> Membership {
-    Membership {
-        cluster: ClusterId(7),
-        voters: [(ID, INCARNATION), (NodeId(2), Incarnation(2))].into(),
-    }
+    membership_of([(ID, INCARNATION), (NodeId(2), Incarnation(2))])
+}
+
+pub(crate) fn membership_of(voters: impl IntoIterator<Item = (NodeId, Incarnation)>) -> Membership {
+    let voters = voters.into_iter();
+    let voters = voters.map(|(id, incarnation)| MemberId { id, incarnation });
+    Membership::founding(ClusterId(7), voters)
+}
+
+/// The configuration that it begins with.
+pub(crate) fn founding() -> Placed {
+    membership().settled
 }
 
 /// Starts a node on `disk`, for the first time or again.
@@ -41,7 +49,7 @@ pub(crate) fn at(term: u64, index: u64) -> Position {
 pub(crate) fn vote(term: u64, id: u64) -> Record {
     Record::HardState(HardState {
         term: Term(term),
-        vote: (id > 0).then_some(NodeId(id)),
+        vote: (id > 0).then(|| member(id)),
     })
 }
 
@@ -57,6 +65,34 @@ pub(crate) fn entry(term: u64, index: u64, command: &[u8]) -> Record {
     })
 }
 
+/// Node 2 gives way to node 3, and node 4 learns.
+pub(crate) fn change(term: u64, index: u64) -> Record {
+    let seat = |id, votes, outgoing| {
+        let since = if votes {
+            Position::START
+        } else {
+            at(term, index)
+        };
+        let seat = Seat {
+            since,
+            votes,
+            outgoing,
+        };
+        (member(id), seat)
+    };
+    let seats = [
+        seat(1, true, true),
+        seat(2, false, true),
+        seat(3, true, false),
+        seat(4, false, false),
+    ];
+    Record::Entry(Entry {
+        term: Term(term),
+        index: Index(index),
+        payload: Payload::Configuration(Configuration::new(seats.into()).unwrap()),
+    })
+}
+
 pub(crate) fn base(term: u64, index: u64, keep_log: bool) -> Record {
     Record::Base {
         position: at(term, index),
@@ -66,10 +102,16 @@ pub(crate) fn base(term: u64, index: u64, keep_log: bool) -> Record {
 
 pub(crate) fn peer(id: u64, boot: u64) -> Record {
     Record::Peer(PeerRecord {
-        id: NodeId(id),
-        incarnation: Incarnation(id * 100),
+        member: member(id),
         boot: Boot(boot),
     })
+}
+
+fn member(id: u64) -> MemberId {
+    MemberId {
+        id: NodeId(id),
+        incarnation: Incarnation(id * 100),
+    }
 }
 
 /// What a stream of records comes to.
@@ -78,7 +120,7 @@ pub(crate) struct Model {
     pub(crate) hard_state: HardState,
     pub(crate) base: Position,
     pub(crate) log: BTreeMap<Index, Entry>,
-    pub(crate) peers: BTreeMap<NodeId, PeerRecord>,
+    pub(crate) peers: BTreeMap<MemberId, PeerRecord>,
 }
 
 impl Model {
@@ -97,7 +139,11 @@ impl Model {
                 }
             }
             Record::Peer(peer) => {
-                self.peers.insert(peer.id, *peer);
+                if peer.boot == Boot::default() {
+                    self.peers.remove(&peer.member);
+                } else {
+                    self.peers.insert(peer.member, *peer);
+                }
             }
         }
     }
@@ -133,7 +179,7 @@ impl From<&Recovered> for Model {
             log: (recovered.entries.iter().cloned())
                 .map(|entry| (entry.index, entry))
                 .collect(),
-            peers: recovered.peers.iter().map(|p| (p.id, *p)).collect(),
+            peers: recovered.peers.iter().map(|p| (p.member, *p)).collect(),
         }
     }
 }
@@ -172,6 +218,7 @@ pub(crate) fn any_record(model: &Model, random: &mut Random) -> Record {
             let index = last - random.below(length.min(4));
             entry(term.0, index, b"another")
         }
+        4 if random.below(2) == 0 => change(term.0, last + 1),
         4 => entry(term.0, last + 1, b""),
         5 => entry(term.0, last + 1, &vec![0; 2000]),
         6 => {
@@ -199,7 +246,7 @@ pub(crate) fn any_records(count: usize, random: &mut Random) -> Vec<Record> {
 
 /// Publishes a snapshot of some state at `position`.
 pub(crate) fn publish<D: Disk>(opened: &Opened<D>, position: Position) -> Result<(), Error> {
-    let mut writer = opened.snapshots.write(position)?;
+    let mut writer = opened.snapshots.write(position, &founding())?;
     writer
         .write_all(&state_at(position))
         .map_err(|source| Error::Io {

@@ -75,11 +75,17 @@ fn identity(bytes: &mut [u8]) {
     }
 }
 
+/// Where the CRC of a snapshot's header stands: behind the configuration.
+fn crc_of_header(bytes: &[u8]) -> Option<usize> {
+    Some(32 + number(bytes, 12)?)
+}
+
 /// Seals a snapshot's header, chunks and end.
 fn snapshot(bytes: &mut [u8]) -> Option<()> {
-    let mut chain = crc32c::crc32c(bytes.get(..32)?);
-    put(bytes, 32, &chain.to_le_bytes());
-    let (mut at, mut all) = (36, 0);
+    let crc_at = crc_of_header(bytes)?;
+    let mut chain = crc32c::crc32c(bytes.get(..crc_at)?);
+    put(bytes, crc_at, &chain.to_le_bytes());
+    let (mut at, mut all) = (crc_at + 4, 0);
     loop {
         let length = number(bytes, at)?;
         let content = bytes.get(at + 8..at + 8 + length)?;
@@ -100,8 +106,9 @@ fn snapshot(bytes: &mut [u8]) -> Option<()> {
 
 /// Seals the sums of the state inside a snapshot that has one chunk.
 fn state_of_snapshot(bytes: &mut [u8]) -> Option<()> {
-    let length = number(bytes, 36)?;
-    let state = bytes.get_mut(44..44 + length)?;
+    let begins = crc_of_header(bytes)? + 4;
+    let length = number(bytes, begins)?;
+    let state = bytes.get_mut(begins + 8..begins + 8 + length)?;
     let mut sum = crc32c::crc32c(state.get(..60)?);
     put(state, 60, &sum.to_le_bytes());
     let mut at = 64;

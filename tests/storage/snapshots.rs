@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use remember::storage::{Disk, Error, Opened, Snapshots};
 
-use crate::model::{Random, at, base, entry, publish, start, state_at, vote};
+use crate::model::{Random, at, base, entry, founding, publish, start, state_at, vote};
 use crate::sim_disk::{Fault, SimDisk};
 
 /// A node whose log holds 20 entries.
@@ -49,7 +49,7 @@ fn states_of_every_size_come_back() {
     {
         let position = at(1, n as u64 + 1);
         let content = Random(length).bytes(length);
-        let mut writer = opened.snapshots.write(position).unwrap();
+        let mut writer = opened.snapshots.write(position, &founding()).unwrap();
         for piece in content.chunks(1000) {
             writer.write_all(piece).unwrap();
         }
@@ -69,7 +69,7 @@ fn states_of_every_size_come_back() {
 #[test]
 fn an_older_snapshot_never_replaces_a_newer_one() {
     let (disk, opened) = node(2);
-    let mut older = opened.snapshots.write(at(1, 5)).unwrap();
+    let mut older = opened.snapshots.write(at(1, 5), &founding()).unwrap();
     older.write_all(b"older").unwrap();
     publish(&opened, at(1, 7)).unwrap();
     assert!(!older.finish().unwrap());
@@ -252,7 +252,7 @@ fn a_snapshot_that_fails_leaves_the_old_one_and_no_litter() {
     assert_eq!(opened.snapshots.newest_position(), Some(at(1, 5)));
     assert_eq!(state(&opened.snapshots).unwrap(), state_at(at(1, 5)));
     // What a power loss leaves unfinished goes at the next start.
-    let mut writer = opened.snapshots.write(at(1, 9)).unwrap();
+    let mut writer = opened.snapshots.write(at(1, 9), &founding()).unwrap();
     writer.write_all(&vec![1; 200_000]).unwrap();
     disk.sync_dir().unwrap();
     disk.crash();
@@ -266,8 +266,8 @@ fn a_snapshot_that_fails_leaves_the_old_one_and_no_litter() {
 #[test]
 fn two_may_be_written_at_once() {
     let (disk, opened) = node(12);
-    let mut first = opened.snapshots.write(at(1, 4)).unwrap();
-    let mut second = opened.snapshots.write(at(1, 6)).unwrap();
+    let mut first = opened.snapshots.write(at(1, 4), &founding()).unwrap();
+    let mut second = opened.snapshots.write(at(1, 6), &founding()).unwrap();
     first.write_all(b"first").unwrap();
     second.write_all(b"second").unwrap();
     assert!(first.finish().unwrap());

@@ -2,7 +2,10 @@
 //! mismatch is told with.
 
 use bytes::BytesMut;
-use remember::consensus::{Boot, ClusterId, Hello, Incarnation, NodeId, Rejection, Report};
+use remember::consensus::{
+    Boot, ClusterId, Configuration, Hello, Incarnation, MemberId, NodeId, Position, Rejection,
+    Report,
+};
 use remember::wire::{
     Acceptor, Answer, Dialer, HandshakeError, Introduction, Kind, Packet, PreambleError, Reason,
     SendError, Verdict, Versions, append_frame, limits,
@@ -81,8 +84,11 @@ fn before_the_founding_they_only_take_note() {
 fn an_introduction_says_what_the_core_asks() {
     let member = member(1, 2);
     let hello = Hello {
-        id: NodeId(1),
-        incarnation: Incarnation(0x0123_4567_89ab_cd01),
+        member: MemberId {
+            id: NodeId(1),
+            incarnation: Incarnation(0x0123_4567_89ab_cd01),
+        },
+        since: Position::START,
         boots: samples::boots(4),
         term: samples::TERM,
         durable: samples::at(6, 41),
@@ -158,16 +164,20 @@ fn the_wrong_cluster_is_told_so() {
 }
 
 #[test]
-fn one_cluster_has_one_list_of_voters() {
+fn one_entry_of_one_cluster_names_the_same_members() {
     let mut other = member(2, 1);
-    let membership = &mut other.member.as_mut().unwrap().membership;
-    membership.voters.remove(&NodeId(5));
+    let (since, members) = &mut other.member.as_mut().unwrap().membership.settled;
+    *members = samples::change();
+    *since = samples::at(6, 40);
+    let answer = meet(&member(1, 2), &other, 1000);
+    assert_eq!(answer.verdict, Verdict::Welcome, "it was welcomed later");
+    other.member.as_mut().unwrap().membership.settled.0 = Position::START;
     let answer = meet(&member(1, 2), &other, 1000);
     assert_eq!(
         sentence(&answer.verdict),
         (
             Reason::Cluster,
-            "nodes 2 and 1 know different voters of the one cluster feedbeef00000001; one of the \
+            "nodes 2 and 1 know different members of the one cluster feedbeef00000001; one of the \
              two data directories was damaged or made by hand"
         )
     );
@@ -406,7 +416,7 @@ fn an_introduction_is_checked_where_it_leaves() {
             other => panic!("{other:?}"),
         }
     };
-    let cases: [(&str, Change); 10] = [
+    let cases: [(&str, Change); 9] = [
         ("Introduction.id is or has node 0; ids begin with 1", |i| {
             i.id = NodeId(0);
         }),
@@ -429,15 +439,16 @@ fn an_introduction_is_checked_where_it_leaves() {
             |i| i.member.as_mut().unwrap().term.0 = 1 << 63,
         ),
         (
-            "Introduction.member.voters is or has node 0; ids begin with 1",
+            "Introduction.member.configuration is or has node 0; ids begin with 1",
             |i| {
-                let voters = &mut i.member.as_mut().unwrap().membership.voters;
-                voters.insert(NodeId(0), Incarnation(1));
+                let nobody = MemberId {
+                    id: NodeId(0),
+                    incarnation: Incarnation(1),
+                };
+                let members = &mut i.member.as_mut().unwrap().membership.settled.1;
+                *members = Configuration::of_voters([nobody]);
             },
         ),
-        ("Introduction.member.voters is missing", |i| {
-            i.member.as_mut().unwrap().membership.voters.clear();
-        }),
         (
             "Introduction.member.durable is of term 4294967304, above the sender's 4294967303",
             |i| i.member.as_mut().unwrap().durable = samples::at(8, 50),

@@ -3,8 +3,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use remember::consensus::{
-    AppendOutcome, AppendReply, Beat, BeatReply, ConfigError, ForwardReply, Index, Message, NodeId,
-    Payload, Position, Refusal, Term,
+    AppendOutcome, AppendReply, Beat, BeatReply, ConfigError, Configuration, ForwardReply,
+    Incarnation, Index, MemberId, Message, NodeId, Payload, Position, Refusal, Term,
 };
 use remember::wire::{
     Decoder, Delivery, Frame, Kind, Malformed, Packet, Phase, SendError, Snapshot, check, limits,
@@ -111,10 +111,26 @@ fn appends() {
                 append.entries[0].payload = Payload::Command(long);
             }),
         ),
+        (
+            "Append.entries.configuration has length 65, at most 64 is allowed",
+            appended(|append| append.entries[0].payload = members(1..=65)),
+        ),
+        (
+            "Append.entries.configuration is or has node 0; ids begin with 1",
+            appended(|append| append.entries[0].payload = members(0..=2)),
+        ),
     ];
     for (expected, found) in cases {
         assert_eq!(found, expected);
     }
+}
+
+fn members(ids: std::ops::RangeInclusive<u64>) -> Payload {
+    let members = ids.map(|id| MemberId {
+        id: NodeId(id),
+        incarnation: Incarnation(id),
+    });
+    Payload::Configuration(Configuration::of_voters(members))
 }
 
 #[test]

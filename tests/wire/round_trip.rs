@@ -1,13 +1,13 @@
 //! Whatever is well formed comes back as it went.
 
 use bytes::{Bytes, BytesMut};
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use remember::consensus::{
-    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Entry, Forward, ForwardReply,
-    Index, Message, NodeId, Payload, Position, Refusal, Term, Verdict as Vote, VoteReply,
-    VoteRequest,
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Configuration, Entry, Forward,
+    ForwardReply, Incarnation, Index, MemberId, Message, NodeId, Payload, Position, Refusal, Seat,
+    Term, Verdict as Vote, VoteReply, VoteRequest,
 };
 use remember::wire::{
     Decoder, Delivery, Introduction, Packet, Phase, Reason, Snapshot, Verdict, check, limits,
@@ -78,11 +78,46 @@ fn vote_reply() -> impl Strategy<Value = Message> {
     })
 }
 
+/// Up to eight members, at least one of which votes.
+fn configuration() -> impl Strategy<Value = Payload> {
+    let member = (1..=limits::NODE_ID_MAX, any::<u64>()).prop_map(|(id, incarnation)| MemberId {
+        id: NodeId(id),
+        incarnation: Incarnation(incarnation),
+    });
+    let seat = (
+        0..=Term::MAX.0,
+        0..=limits::INDEX_MAX,
+        any::<(bool, bool)>(),
+    );
+    let seat = seat.prop_map(|(term, index, (votes, outgoing))| Seat {
+        since: Position {
+            term: Term(term),
+            index: Index(index),
+        },
+        votes,
+        outgoing,
+    });
+    btree_map(member, seat, 1..=8).prop_map(|mut seats| {
+        if let Some(mut first) = seats.first_entry() {
+            first.get_mut().votes = true;
+        }
+        Payload::Configuration(Configuration::new(seats).unwrap())
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    prop_oneof![
+        Just(Payload::Noop),
+        command().prop_map(Payload::Command),
+        configuration(),
+    ]
+}
+
 /// Entries behind `prev` whose terms rise now and then, up to `term`.
-fn entries(prev: Position, term: Term, drawn: Vec<(bool, Option<Bytes>)>) -> Vec<Entry> {
+fn entries(prev: Position, term: Term, drawn: Vec<(bool, Payload)>) -> Vec<Entry> {
     let mut at = prev;
     let mut behind = Vec::new();
-    for (rises, command) in drawn {
+    for (rises, payload) in drawn {
         let rise = if rises {
             (term.0 - at.term.0).div_ceil(2)
         } else {
@@ -93,7 +128,7 @@ fn entries(prev: Position, term: Term, drawn: Vec<(bool, Option<Bytes>)>) -> Vec
         behind.push(Entry {
             term: at.term,
             index: at.index,
-            payload: command.map_or(Payload::Noop, Payload::Command),
+            payload,
         });
     }
     behind
@@ -101,7 +136,7 @@ fn entries(prev: Position, term: Term, drawn: Vec<(bool, Option<Bytes>)>) -> Vec
 
 fn append() -> impl Strategy<Value = Message> {
     let place = led_term().prop_flat_map(|term| (Just(term), position(term, 40)));
-    let drawn = vec((any::<bool>(), option::of(command())), 0..40);
+    let drawn = vec((any::<bool>(), payload()), 0..40);
     (place, drawn, index()).prop_map(|((term, prev), drawn, commit)| {
         Message::Append(Append {
             term,
@@ -261,8 +296,11 @@ fn introduction() -> impl Strategy<Value = Introduction> {
                 member.durable = durable;
                 member.boots = samples::boots(boot);
                 member.membership.cluster.0 = cluster;
-                let named = |id| (NodeId(id), remember::consensus::Incarnation(random ^ id));
-                member.membership.voters = voters.into_iter().map(named).collect();
+                let voters = voters.into_iter().map(|id| MemberId {
+                    id: NodeId(id),
+                    incarnation: Incarnation(random ^ id),
+                });
+                member.membership.settled = (durable, Configuration::of_voters(voters));
                 member
             });
             introduction

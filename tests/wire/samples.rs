@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use remember::consensus::{
-    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boots, ClusterId, Entry, Forward,
-    ForwardReply, Incarnation, Index, Membership, Message, NodeId, Payload, Position, Refusal,
-    Term, Verdict as Vote, VoteReply, VoteRequest,
+    Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boots, ClusterId, Configuration,
+    Entry, Forward, ForwardReply, Incarnation, Index, MemberId, Membership, Message, NodeId,
+    Payload, Position, Refusal, Seat, Term, Verdict as Vote, VoteReply, VoteRequest,
 };
 use remember::wire::{Address, Delivery, Introduction, Member, Packet, Snapshot};
 
@@ -39,6 +39,29 @@ pub(crate) fn append() -> Append {
         ],
         commit: Index(43),
     }
+}
+
+/// Node 2 gives way to node 3, and node 4 learns.
+pub(crate) fn change() -> Configuration {
+    let seat = |id, since, votes, outgoing| {
+        let member = MemberId {
+            id: NodeId(id),
+            incarnation: Incarnation(0x0123_4567_89ab_cd00 + id),
+        };
+        let seat = Seat {
+            since,
+            votes,
+            outgoing,
+        };
+        (member, seat)
+    };
+    let seats = [
+        seat(1, Position::START, true, true),
+        seat(2, at(5, 12), false, true),
+        seat(3, at(6, 40), true, false),
+        seat(4, at(7, 44), false, false),
+    ];
+    Configuration::new(seats.into()).unwrap()
 }
 
 /// One of every message and answer, by the name of its golden file.
@@ -84,6 +107,8 @@ fn log() -> Vec<(&'static str, Message)> {
         entries: Vec::new(),
         ..append()
     };
+    let mut changed = append();
+    changed.entries[2].payload = Payload::Configuration(change());
     let reply = |outcome| {
         Message::AppendReply(AppendReply {
             term: TERM,
@@ -102,6 +127,7 @@ fn log() -> Vec<(&'static str, Message)> {
     };
     vec![
         ("append", Message::Append(append())),
+        ("append-configuration", Message::Append(changed)),
         ("append-empty", Message::Append(empty)),
         ("append-reply-matched", reply(matched)),
         ("append-reply-conflict", reply(conflict)),
@@ -236,13 +262,14 @@ pub(crate) fn boots(count: u32) -> Boots {
 }
 
 pub(crate) fn member(id: u64, expects: u64) -> Introduction {
-    let voter = |id| (NodeId(id), fresh(id, expects).incarnation);
+    let voters = (1..=5).map(|id| MemberId {
+        id: NodeId(id),
+        incarnation: fresh(id, expects).incarnation,
+    });
     Introduction {
         member: Some(Member {
-            membership: Membership {
-                cluster: ClusterId(0xfeed_beef_0000_0001),
-                voters: (1..=5).map(voter).collect(),
-            },
+            membership: Membership::founding(ClusterId(0xfeed_beef_0000_0001), voters),
+            since: Position::START,
             boots: boots(4),
             term: TERM,
             durable: at(6, 41),

@@ -220,5 +220,5 @@ fn bodies_are_slices_of_the_read_buffer() {
             _ => {}
         }
     }
-    assert_eq!(commands, 5);
+    assert_eq!(commands, 6);
 }

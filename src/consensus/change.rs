@@ -1,0 +1,254 @@
+//! Changing who belongs to the cluster (Raft 6, S7).
+//!
+//! ```text
+//!   settled --- voters change ---> joint --- agreed on ---> final --- agreed on ---> settled
+//!      +------- a learner comes or goes ----------------------^
+//! ```
+//!
+//! Only a leader whose own no-op is agreed on changes anything (scenario 35), one change at a time.
+//! Whoever leads a log that ends in a joint configuration finishes it, so a leader that dies half
+//! way leaves nothing undone. A leader that is to go hands over first, and the next one finishes.
+
+use std::collections::BTreeSet;
+
+use super::progress::Progress;
+use super::role::{Leader, RoleState};
+use super::{
+    Boot, Configuration, Entry, MemberId, Node, Output, Payload, PeerRecord, Position, Ticket,
+};
+
+/// What is to change.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Change {
+    /// Feeds a new member, which counts in nothing yet.
+    Learn(MemberId),
+    /// Lets learners vote and members go, in one step.
+    Vote {
+        /// Learners that are to vote. They have caught up.
+        promoted: BTreeSet<MemberId>,
+        /// Members that are to belong to the cluster no longer.
+        removed: BTreeSet<MemberId>,
+    },
+}
+
+/// Why nothing changes. Asking again is safe.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+pub enum ChangeRefusal {
+    /// Only the leader changes anything.
+    #[error("this node does not lead; ask the leader")]
+    NotLeader,
+    /// The leader does not know yet what is agreed, or is handing over.
+    #[error("the leader has just been elected or is about to go; ask again in a moment")]
+    Unsettled,
+    /// One change at a time.
+    #[error("another change is under way; ask again once it is done")]
+    UnderWay,
+    /// It is there already.
+    #[error("node {} belongs to the cluster already", .0.id)]
+    Named(MemberId),
+    /// It is not there, or is no learner.
+    #[error("node {} is not a member that this could be done to", .0.id)]
+    NotNamed(MemberId),
+    /// A member that will be needed is not heard, or lacks what is agreed (R5, scenario 41).
+    #[error("node {} would be needed, but is not there or has not caught up", .0.id)]
+    Behind(MemberId),
+    /// Nobody, or two who can do nothing once one of them is lost, would be left of more.
+    #[error("{0} voters would be left, which is no cluster that could lose one")]
+    TooFew(usize),
+    /// More than a cluster may have.
+    #[error("the cluster would have {0} members, at most {max} are allowed", max = MEMBERS_MAX)]
+    TooMany(usize),
+}
+
+/// The most members of a cluster, learners and those who go among them.
+pub const MEMBERS_MAX: usize = 64;
+
+impl Node {
+    /// Begins a change, if one may begin now.
+    pub(super) fn change(&mut self, ticket: Ticket, change: &Change) {
+        match self.judge_change(change) {
+            Ok(next) => {
+                self.appoint(next);
+                if let RoleState::Leader(leader) = &mut self.role {
+                    leader.change = Some(ticket);
+                }
+            }
+            Err(refusal) => {
+                let outcome = Err(refusal);
+                self.outbox.push(Output::ChangeEnded { ticket, outcome });
+            }
+        }
+    }
+
+    /// The configuration that the change begins with.
+    fn judge_change(&self, change: &Change) -> Result<Configuration, ChangeRefusal> {
+        let leader = self.leading().ok_or(ChangeRefusal::NotLeader)?;
+        if self.commit < leader.noop || leader.transfer.is_some() {
+            return Err(ChangeRefusal::Unsettled);
+        }
+        let (since, present) = self.configurations.newest();
+        if self.commit < since.index || present.is_joint() {
+            return Err(ChangeRefusal::UnderWay);
+        }
+        let next = match change {
+            Change::Learn(member) if present.names(*member) => {
+                return Err(ChangeRefusal::Named(*member));
+            }
+            Change::Learn(member) => present.with_learner(*member, self.next_position()),
+            Change::Vote { promoted, removed } => {
+                let mut named = promoted.iter().chain(removed);
+                if let Some(member) = named.find(|member| !present.names(**member)) {
+                    return Err(ChangeRefusal::NotNamed(*member));
+                }
+                if let Some(member) = promoted.iter().find(|it| removed.contains(it)) {
+                    return Err(ChangeRefusal::NotNamed(*member));
+                }
+                self.judge_voters(leader, present, promoted, removed)?;
+                present.with_voters(promoted, removed)
+            }
+        };
+        let size = next.seats().len();
+        if size > MEMBERS_MAX {
+            return Err(ChangeRefusal::TooMany(size));
+        }
+        Ok(next)
+    }
+
+    /// Whether the cluster can do with the voters that are left.
+    fn judge_voters(
+        &self,
+        leader: &Leader,
+        present: &Configuration,
+        promoted: &BTreeSet<MemberId>,
+        removed: &BTreeSet<MemberId>,
+    ) -> Result<(), ChangeRefusal> {
+        let before: BTreeSet<_> = present.voters().collect();
+        let stays = |member: &MemberId| !removed.contains(member);
+        let after: BTreeSet<_> = before.union(promoted).copied().filter(stays).collect();
+        if after == before {
+            return Ok(());
+        }
+        // Two cannot lose one of them, so two are only grown to.
+        let shrinks = after.len() < before.len();
+        if after.is_empty() || (after.len() == 2 && shrinks) {
+            return Err(ChangeRefusal::TooFew(after.len()));
+        }
+        let behind = |member: &&MemberId| match leader.followers.get(*member) {
+            Some(follower) => !self.hears(follower) || !self.keeps_up(follower),
+            None => false,
+        };
+        match after.iter().find(behind) {
+            Some(member) => Err(ChangeRefusal::Behind(*member)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a follower acknowledges what is agreed within an election timeout (scenario 41).
+    fn keeps_up(&self, follower: &Progress) -> bool {
+        follower.keeps_up(self.config.election_timeout, self.now)
+    }
+
+    /// Appends a configuration. It is in force from here on.
+    fn appoint(&mut self, configuration: Configuration) {
+        let position = self.next_position();
+        let entry = Entry {
+            term: position.term,
+            index: position.index,
+            payload: Payload::Configuration(configuration),
+        };
+        self.configurations.appended(&entry);
+        self.log.append(entry);
+        self.feed_the_named();
+    }
+
+    /// Feeds everybody whom the configuration names, and nobody else.
+    fn feed_the_named(&mut self) {
+        let (now, next, me) = (self.now, self.log.last().index.next(), self.member);
+        let configuration = self.configurations.in_force();
+        let RoleState::Leader(leader) = &mut self.role else {
+            return;
+        };
+        leader
+            .followers
+            .retain(|member, _| configuration.names(*member));
+        for member in configuration.members().filter(|member| *member != me) {
+            let new = || Progress::new(next, now);
+            leader.followers.entry(member).or_insert_with(new);
+        }
+        self.cut_off.retain(|member| configuration.names(*member));
+        self.meet_the_named();
+    }
+
+    /// Those who were ahead of this node's configuration are members like all others once it names
+    /// them.
+    pub(super) fn meet_the_named(&mut self) {
+        let configuration = self.configurations.in_force();
+        let named = |member: &MemberId, _: &mut (Boot, Position)| configuration.names(*member);
+        let named: Vec<_> = self.ahead.extract_if(.., named).collect();
+        for (member, (boot, _)) in named {
+            let _restarted = self.meet(member, boot);
+        }
+    }
+
+    /// Whoever is named no longer has no link any more, and is forgotten: what it said counts in
+    /// nothing that is to come. If it comes again, it is judged by what is agreed on by then.
+    pub(super) fn part_from_the_removed(&mut self) {
+        let (position, _) = self.configurations.at(self.commit);
+        let met = self
+            .met
+            .keys()
+            .copied()
+            .filter(|member| !self.knows(*member));
+        let ahead = self
+            .ahead
+            .iter()
+            .filter(|(_, (_, since))| since <= position);
+        let gone: BTreeSet<_> = met.chain(ahead.map(|(member, _)| *member)).collect();
+        for member in gone {
+            self.ahead.remove(&member);
+            if self.met.remove(&member).is_some() {
+                let boot = Boot::default();
+                self.durability.peer_changed(PeerRecord { member, boot });
+            }
+            self.part(member);
+        }
+    }
+
+    /// Ends the links with a member, once a turn.
+    pub(super) fn part(&mut self, member: MemberId) {
+        let part = Output::Part(member);
+        if !self.outbox.contains(&part) {
+            self.outbox.push(part);
+        }
+    }
+
+    /// Moves a change on: the joint configuration is followed by the final one.
+    pub(super) fn watch_change(&mut self) {
+        let Some(leader) = self.leading() else {
+            return;
+        };
+        let (since, present) = self.configurations.newest();
+        if self.commit < leader.noop || self.commit < since.index {
+            return;
+        }
+        if !present.is_joint() {
+            self.end_change();
+        } else if !present.lets_vote(self.member) {
+            // It may not lead those who are left; whoever is next goes on from here.
+            self.hand_over_by_itself();
+        } else if leader.transfer.is_none() {
+            let last = present.settled();
+            self.appoint(last);
+        }
+    }
+
+    fn end_change(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else {
+            return;
+        };
+        if let Some(ticket) = leader.change.take() {
+            let outcome = Ok(());
+            self.outbox.push(Output::ChangeEnded { ticket, outcome });
+        }
+    }
+}
