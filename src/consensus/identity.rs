@@ -119,9 +119,10 @@ impl Configuration {
 impl Hello {
     /// Judges a peer's past by the newest boot of it that was met (R15).
     ///
-    /// A start that is older than all that the peer keeps of its past ([`Boots::KEPT_MAX`]) accuses
-    /// nobody: a node that has restarted ever so often while this one was away must not be lost.
-    /// What that lets in is a copy that was started as often before it met anybody who knew better.
+    /// A start that is older than all that the peer keeps of its past accuses nobody
+    /// ([`super::Boots::KEPT_MAX`]): a node that has restarted ever so often while this one was
+    /// away must not be lost. What that lets in is a copy that was started as often before it met
+    /// anybody who knew better.
     pub fn check_past(&self, met: Option<Boot>) -> Result<(), Rejection> {
         match met {
             Some(met) if self.boots.lacks(met) => Err(Rejection::OldBoot {
