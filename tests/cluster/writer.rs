@@ -114,8 +114,9 @@ impl Drop for Writer {
     }
 }
 
-/// Reads every key by one process, and tells those that are not as they were written.
-fn lost(cluster: &Cluster, address: &str, acknowledged: &[usize]) -> Vec<usize> {
+/// Reads every key by one process, and tells those that are not as they were written, each with the
+/// status and what was read. No answer says nothing of what is there, so it is asked for again.
+fn lost(cluster: &Cluster, address: &str, acknowledged: &[usize]) -> Vec<String> {
     let mut urls = String::new();
     for number in acknowledged {
         writeln!(urls, "http://{address}/notes/w{number} {number}").unwrap();
@@ -124,7 +125,12 @@ fn lost(cluster: &Cluster, address: &str, acknowledged: &[usize]) -> Vec<usize> 
     std::fs::write(&file, urls).unwrap();
     let read = r#"
         while read -r url value; do
-            [[ $(curl -sf -m 5 --retry 3 "$url") == "$value" ]] || echo "$value"
+            for _ in {1..20}; do
+                read=$(curl -s -m 5 -w ' %{http_code}' "$url")
+                [[ $read == "$value 200" || $read == *' 404' ]] && break
+                sleep 0.5
+            done
+            [[ $read == "$value 200" ]] || echo "w$value: '$read'"
         done <"$1"
     "#;
     let lost = demand(
@@ -133,7 +139,7 @@ fn lost(cluster: &Cluster, address: &str, acknowledged: &[usize]) -> Vec<usize> 
             .args(["bash", "-c", read, "read"])
             .arg(file),
     );
-    lost.lines().map(|line| line.parse().unwrap()).collect()
+    lost.lines().map(str::to_owned).collect()
 }
 
 /// A process on each machine that sends what it is told.
