@@ -93,12 +93,16 @@ fn refusing() -> String {
 
 #[test]
 fn help_is_as_it_was_agreed() {
-    let pages: [&[&str]; 20] = [
+    let pages: [&[&str]; 25] = [
         &[],
         &["node"],
         &["local"],
         &["status"],
         &["transfer"],
+        &["members"],
+        &["members", "list"],
+        &["members", "promote"],
+        &["members", "remove"],
         &["kv"],
         &["kv", "get"],
         &["kv", "put"],
@@ -109,6 +113,7 @@ fn help_is_as_it_was_agreed() {
         &["bench", "failover"],
         &["bench", "write"],
         &["bench", "idle"],
+        &["bench", "members"],
         &["hello"],
         &["ask"],
         &["completion"],

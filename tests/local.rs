@@ -35,6 +35,7 @@ impl Local {
         let mut process = command(&scratch, base)
             .args(["--nodes", &nodes.to_string()])
             .args(arguments)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -116,6 +117,27 @@ impl Local {
                 return first.clone();
             }
             assert!(Instant::now() < until, "no agreement: {seen:#?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Types how many nodes there are to be.
+    fn resize(&mut self, nodes: u16) {
+        let stdin = self.process.stdin.as_mut().unwrap();
+        writeln!(stdin, "{nodes}").unwrap();
+        self.nodes = nodes;
+    }
+
+    /// Waits until node 1 tells of so many voters, and of nobody else.
+    fn all_vote(&self, voters: usize) {
+        let until = Instant::now() + HANGS;
+        loop {
+            let (_, seen) = self.ask(1, "GET /v1/members", "").unwrap_or_default();
+            let vote = seen.matches(r#""role":"voter""#).count();
+            if (vote, seen.matches(r#""role""#).count()) == (voters, voters) {
+                return;
+            }
+            assert!(Instant::now() < until, "not {voters} voters: {seen}");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -220,6 +242,49 @@ fn ask(port: u16, request: &str, body: &str) -> Option<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let code = head.split(' ').nth(1)?.parse().ok()?;
     Some((code, body.to_owned()))
+}
+
+/// S7: who is added has a vote, and who is taken away leaves nothing.
+#[test]
+fn a_cluster_grows_and_shrinks_to_the_number_that_is_typed() {
+    let mut local = Local::start(3, &["--tls"]);
+    local.agreed(0);
+    assert_eq!(local.ask(1, "PUT /v1/kv/colour", "blue").unwrap().0, 201);
+    local.resize(5);
+    local.all_vote(5);
+    local.agreed(0);
+    let leader = local.agreed(0).leader.unwrap().id;
+    // With three of five there, two of whom were not at the founding.
+    let before = local.heard.len();
+    for node in [1, 2] {
+        kill_process(local.pid(node, 0), Signal::KILL).unwrap();
+    }
+    assert_eq!(
+        local.ask(4, "GET /v1/kv/colour", ""),
+        Some((200, "blue".to_owned()))
+    );
+    let again = |line: &str| line.starts_with("node 1 runs") || line.starts_with("node 2 runs");
+    local.line(before, again);
+    if leader > 2 {
+        local.agreed(0);
+    }
+    let before = local.heard.len();
+    local.resize(1);
+    for node in [5, 4, 3, 2] {
+        let left = format!("node {node} has left");
+        local.line(before, |line| line == left);
+    }
+    local.all_vote(1);
+    local.agreed(0);
+    assert_eq!(
+        local.ask(1, "GET /v1/kv/colour", ""),
+        Some((200, "blue".to_owned()))
+    );
+    local.resize(3);
+    local.all_vote(3);
+    local.signal(Signal::INT);
+    assert_eq!(local.ended(), Some(0));
+    assert_eq!(local.left(), [] as [PathBuf; 0]);
 }
 
 #[test]

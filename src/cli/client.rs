@@ -92,6 +92,16 @@ impl Client {
         Ok(())
     }
 
+    /// Whoever asks these nodes, without TLS.
+    pub(super) fn of(endpoints: Vec<Endpoint>, timeout: Duration) -> Self {
+        let tls = TlsFlags::default();
+        Self {
+            endpoints,
+            timeout,
+            tls,
+        }
+    }
+
     /// When the command has to end.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout

@@ -4,7 +4,8 @@
 //!   run --> node                      this process becomes a node
 //!       --> local                     several nodes as child processes, and a live table
 //!       --> bench                     clusters as child processes, loaded and measured
-//!       --> status, transfer, kv      clients: `client` --> HTTP --> any node
+//!       --> status, transfer,         clients: `client` --> HTTP --> any node
+//!           members, kv
 //!       --> hello                     an example application beside a node
 //!       --> ask                       any HTTP server
 //!       --> operator                  this process looks after clusters in Kubernetes
@@ -32,9 +33,11 @@ mod home;
 mod kv;
 mod kv_entry;
 mod kv_watch;
+mod leader;
 mod listen;
 mod local;
 mod log;
+mod members;
 mod node;
 mod node_process;
 mod operator;
@@ -81,6 +84,8 @@ enum Command {
     Status(status::Status),
     Transfer(transfer::Transfer),
     #[command(subcommand)]
+    Members(members::Members),
+    #[command(subcommand)]
     Kv(kv::Kv),
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -121,6 +126,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Local(local) => local.run(terminal),
         Command::Status(status) => status.run(terminal),
         Command::Transfer(transfer) => transfer.run(),
+        Command::Members(members) => members.run(),
         Command::Kv(kv) => kv.run(),
         Command::Bench(bench) => bench.run(),
         Command::Hello(hello) => hello.run(),

@@ -23,12 +23,12 @@ use super::tls::TlsFlags;
 use super::{environment, print_config};
 use crate::consensus::{Config, NodeId};
 use crate::crd::{ADMIN_PORT, API_PORT};
-use crate::discovery::{MemberAddress, Members, PodNews, parse_address, watch_pods};
+use crate::discovery::{Members, PodNews, parse_address, watch_pods};
 use crate::node::{Apps, Handle, Settings, heed_apps, start};
 use crate::server::{Limits, Mutual, Plain, Server};
 use crate::storage::WalConfig;
 use crate::tls::Identity;
-use crate::wire::Address;
+use crate::wire::{Address, MemberAddress};
 
 /// How long requests that have begun may take to end, once the node has ended.
 const GRACE: Duration = Duration::from_secs(1);
@@ -46,12 +46,21 @@ pub(super) struct Node {
     #[arg(long, env = "REMEMBER_ID", value_name = "N", hide_env_values = true)]
     #[arg(requires = "members", required_unless_present = "cluster")]
     id: Option<u64>,
-    /// Every node of the cluster, this one among them: its id, where peers reach it, where clients
-    /// do
+    /// Every node that founds the cluster, this one among them: its id, where peers reach it, where
+    /// clients do. With --join this node and at least one of the others
     #[arg(long, env = "REMEMBER_MEMBERS", hide_env_values = true)]
     #[arg(value_name = "1=HOST:PORT/HOST:PORT,2=...", requires = "id")]
     #[arg(conflicts_with = "cluster")]
     members: Option<Members>,
+    /// Join the cluster that the others belong to, and never found one: the leader registers this
+    /// node, and it is a learner until it is promoted. A node that was removed comes back like this
+    #[arg(
+        long,
+        env = "REMEMBER_JOIN",
+        hide_env_values = true,
+        conflicts_with = "cluster"
+    )]
+    join: bool,
     #[command(flatten)]
     pods: PodFlags,
     /// The directory that is this node's alone; made if it is not there
@@ -188,6 +197,8 @@ impl Node {
         let mut settings = Settings::new(place.id, BTreeMap::new(), &self.data_dir);
         settings.members = place.members;
         settings.addresses_change = place.addresses_change;
+        settings.joins = self.join;
+        settings.members_fixed = self.pods.cluster.is_some();
         settings.pod.clone_from(&self.pods.pod_uid);
         settings.engine.heartbeat = Duration::from_millis(self.heartbeat_ms);
         settings.engine.election_timeout = Duration::from_millis(self.election_timeout_ms);

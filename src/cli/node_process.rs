@@ -20,6 +20,8 @@ const LAST_LINE_BYTES: u64 = 1 << 10;
 pub(super) struct NodeProcess {
     pub(super) node: u8,
     pub(super) members: String,
+    /// Whether it joins a cluster that is there.
+    pub(super) joins: bool,
     /// Where it answers questions of health.
     pub(super) admin: String,
     pub(super) data_dir: PathBuf,
@@ -36,11 +38,13 @@ impl NodeProcess {
         command
             .args(["--color", "never", "node", "--id", &self.node.to_string()])
             .args(["--members", &self.members])
+            .args(self.joins.then_some("--join"))
             .args(["--listen-admin", &self.admin])
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(["--parent-pid", &std::process::id().to_string()])
             // These would lead a node to where another one is.
+            .env_remove("REMEMBER_JOIN")
             .env_remove("REMEMBER_LISTEN_PEER")
             .env_remove("REMEMBER_LISTEN_API");
         for variable in tls::VARIABLES {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::exit::{Exit, Failed};
 use crate::consensus::NodeId;
-use crate::discovery::{MemberAddress, node_of_pod, pod_address};
+use crate::discovery::{node_of_pod, pod_address};
+use crate::wire::MemberAddress;
 use crate::wire::limits;
 
 /// Who a node is, and who may be its peers.

@@ -1,22 +1,17 @@
 //! `remember transfer`: hands leadership over, and waits until it has moved.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::client::{Client, ask_one, block_on};
-use super::endpoint::{Ask, Endpoint};
-use super::exit::{Exit, Failed};
-use crate::consensus::NodeId;
-use crate::state::{ClusterInfo, Member};
-
-/// How often to look whether there is a new leader.
-const LOOK: Duration = Duration::from_millis(5);
+use super::endpoint::Ask;
+use super::exit::Exit;
+use super::leader::Leader;
 
 /// Hands leadership over to another node.
 ///
@@ -43,13 +38,6 @@ struct Document {
     leaving: bool,
 }
 
-/// Who leads, and where it is reached.
-struct Leader {
-    node: Member,
-    term: u64,
-    endpoint: Endpoint,
-}
-
 impl Transfer {
     pub(super) fn run(mut self) -> anyhow::Result<Exit> {
         self.client.open()?;
@@ -58,7 +46,7 @@ impl Transfer {
             if self.leaving {
                 return self.leave(deadline).await;
             }
-            let old = self.leader(deadline, |_| true).await?;
+            let old = Leader::find(&self.client, deadline, |_| true).await?;
             if self.to == Some(old.node.id) {
                 let (id, term) = (old.node.id, old.term);
                 writeln!(std::io::stdout(), "node {id} leads already, in term {term}")?;
@@ -66,9 +54,8 @@ impl Transfer {
             }
             let begun = Instant::now();
             ask_one(&old.endpoint, &self.ask()?, deadline).await?;
-            let new = self
-                .leader(deadline, |leader| leader.term > old.term)
-                .await?;
+            let newer = |leader: &Leader| leader.term > old.term;
+            let new = Leader::find(&self.client, deadline, newer).await?;
             let took = begun.elapsed();
             writeln!(
                 std::io::stdout(),
@@ -103,52 +90,5 @@ impl Transfer {
             Ask::new(Method::POST, "/v1/leader/transfer").with(CONTENT_TYPE, "application/json");
         ask.body = Bytes::from(serde_json::to_vec(&Document { to, leaving })?);
         Ok(ask)
-    }
-
-    /// Waits for a leader that is `wanted`, by its own word or by that of a node that follows it.
-    async fn leader(
-        &self,
-        deadline: Instant,
-        wanted: impl Fn(&Leader) -> bool,
-    ) -> Result<Leader, Failed> {
-        loop {
-            let patience = deadline.min(Instant::now() + Duration::from_secs(1));
-            let seen = self.client.clusters(patience).await;
-            if seen.iter().all(|(_, cluster)| {
-                cluster
-                    .as_ref()
-                    .is_err_and(|failed| failed.exit == Exit::Unreachable)
-            }) {
-                return Err(Exit::Unreachable.because("no node can be reached"));
-            }
-            let known = seen
-                .into_iter()
-                .filter_map(|(endpoint, cluster)| Leader::known(endpoint, cluster.ok()?));
-            // A node that is cut off may still tell of an older leader.
-            let newest = known.max_by_key(|leader| leader.term);
-            match newest {
-                Some(leader) if wanted(&leader) => return Ok(leader),
-                _ if Instant::now() >= deadline => {
-                    return Err(Exit::Failed.because("no leader is known"));
-                }
-                _ => sleep(LOOK).await,
-            }
-        }
-    }
-}
-
-impl Leader {
-    fn known(endpoint: &Endpoint, cluster: ClusterInfo) -> Option<Self> {
-        let node = cluster.leader?;
-        let endpoint = if cluster.status == 1 {
-            endpoint.clone()
-        } else {
-            endpoint.sibling(NodeId(node.id), &node.ip, node.port.parse().ok()?)
-        };
-        Some(Self {
-            node,
-            term: cluster.term,
-            endpoint,
-        })
     }
 }

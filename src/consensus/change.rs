@@ -46,6 +46,12 @@ pub enum ChangeRefusal {
     /// It is there already.
     #[error("node {} belongs to the cluster already", .0.id)]
     Named(MemberId),
+    /// Its id runs on another disk: somebody has started the same id twice (R13).
+    #[error(
+        "node {} is there already, on another disk; give each node an id of its own, or end that \
+         one first", .0.id
+    )]
+    Taken(MemberId),
     /// It is not there, or is no learner.
     #[error("node {} is not a member that this could be done to", .0.id)]
     NotNamed(MemberId),
@@ -94,7 +100,10 @@ impl Node {
             Change::Learn(member) if present.names(*member) => {
                 return Err(ChangeRefusal::Named(*member));
             }
-            Change::Learn(member) => present.with_learner(*member, self.next_position()),
+            Change::Learn(member) => {
+                self.judge_disk(leader, present, *member)?;
+                present.with_learner(*member, self.next_position())
+            }
             Change::Vote { promoted, removed } => {
                 let mut named = promoted.iter().chain(removed);
                 if let Some(member) = named.find(|member| !present.names(**member)) {
@@ -112,6 +121,26 @@ impl Node {
             return Err(ChangeRefusal::TooMany(size));
         }
         Ok(next)
+    }
+
+    /// Two disks of one id are never there at once (R13).
+    fn judge_disk(
+        &self,
+        leader: &Leader,
+        present: &Configuration,
+        member: MemberId,
+    ) -> Result<(), ChangeRefusal> {
+        // A leader that has just been elected has heard nobody yet, which proves nothing.
+        let was_heard = |other: &MemberId| {
+            let follower = leader.followers.get(other);
+            follower.is_some_and(|it| self.now.since(it.heard) <= self.config.election_timeout)
+        };
+        let is_there = |other: MemberId| other == self.member || was_heard(&other);
+        let mut others = present.members().filter(|other| other.id == member.id);
+        match others.find(|other| is_there(*other)) {
+            Some(other) => Err(ChangeRefusal::Taken(other)),
+            None => Ok(()),
+        }
     }
 
     /// Whether the cluster can do with the voters that are left.

@@ -90,9 +90,11 @@ impl Configuration {
         self.seats.get(&member).is_some_and(|seat| seat.votes)
     }
 
-    /// With one learner more, named by the entry at `since`.
+    /// With one learner more, named by the entry at `since`. It takes the place of learners on
+    /// earlier disks of its id.
     pub(super) fn with_learner(&self, member: MemberId, since: Position) -> Self {
         let mut seats = self.seats.clone();
+        seats.retain(|other, seat| other.id != member.id || seat.votes || seat.outgoing);
         let seat = Seat {
             since,
             ..Seat::default()

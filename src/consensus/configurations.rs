@@ -50,11 +50,16 @@ impl Configurations {
         &self.newest().1
     }
 
-    /// Whether this member is named by what was in force right behind the entry at `agreed`, or by
-    /// anything later, which may yet be agreed on or be cut.
+    /// What was in force right behind the entry at `agreed`, and everything later, which may yet be
+    /// agreed on or be cut.
+    pub(super) fn since(&self, agreed: Index) -> impl Iterator<Item = &Placed> {
+        let later = (self.logged.iter()).filter(move |placed| placed.0.index > agreed);
+        later.chain([self.at(agreed)])
+    }
+
+    /// Whether any of those names this member.
     pub(super) fn names_since(&self, agreed: Index, member: MemberId) -> bool {
-        let later = self.logged.iter().filter(|placed| placed.0.index > agreed);
-        let mut all = later.chain([self.at(agreed)]);
+        let mut all = self.since(agreed);
         all.any(|(_, configuration)| configuration.names(member))
     }
 
@@ -77,6 +82,14 @@ impl Configurations {
     /// The log was cut: the entry at `from` and all behind it are void.
     pub(super) fn truncated(&mut self, from: Index) {
         self.logged.retain(|placed| placed.0.index < from);
+    }
+
+    /// A newer one is agreed on than this log may have; it counts until the log has come that far.
+    pub(super) fn welcomed(&mut self, settled: Placed) {
+        if settled.0 > self.settled.0 {
+            self.logged.retain(|placed| placed.0 > settled.0);
+            self.settled = settled;
+        }
     }
 
     /// The log begins behind an own snapshot at `base`.
@@ -152,6 +165,19 @@ mod tests {
         assert_eq!(all.at(Index(5)), &(at(1, 3), of(4)));
         all.truncated(Index(5));
         assert_eq!(all.in_force(), &of(4));
+    }
+
+    #[test]
+    fn a_welcome_counts_until_the_log_has_come_that_far() {
+        let mut all = grown();
+        all.welcomed((at(3, 9), of(4)));
+        assert_eq!(all.in_force(), &of(4));
+        all.welcomed((at(2, 6), of(5)));
+        assert_eq!(all.in_force(), &of(4), "that is long ago");
+        all.appended(&entry(at(3, 8), 6));
+        assert_eq!(all.in_force(), &of(4), "history is fed");
+        all.appended(&entry(at(3, 12), 5));
+        assert_eq!(all.in_force(), &of(5));
     }
 
     #[test]

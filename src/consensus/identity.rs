@@ -1,8 +1,8 @@
 //! Who belongs to the cluster, and whether a peer is who it was.
 //!
-//! The voters are fixed when the cluster is founded: ids **and** disks. A node that comes back on
-//! another disk, or on an older copy of its own, has forgotten votes and acknowledgements that
-//! others rely on, so it is turned away with a sentence (R13, R15).
+//! A member is an id **and** a disk. A node that comes back on another disk, or on an older copy of
+//! its own, has forgotten votes and acknowledgements that others rely on, so it does not speak for
+//! the member that it was: it is turned away with a sentence (R13, R15), or joins as another one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +25,8 @@ pub struct Membership {
 pub enum Rejection {
     /// Not one of the voters.
     #[error(
-        "node {id} is not a voter of this cluster, whose members are fixed; \
-         start it with the id and the data directory of a member, or found a new cluster"
+        "node {id} is not a member of this cluster; start it with --join to let it become one, or \
+         with the id and the data directory of a member"
     )]
     Stranger {
         /// Who.
@@ -34,8 +34,8 @@ pub enum Rejection {
     },
     /// A member that the cluster goes on without: it left, or its place went to another disk.
     #[error(
-        "node {id} does not belong to this cluster any more; its data directory serves nobody, let \
-         the node join again"
+        "node {id} does not belong to this cluster any more; its data directory serves nobody, \
+         start it with --join to let it join again"
     )]
     Removed {
         /// Who.
@@ -45,7 +45,7 @@ pub enum Rejection {
     #[error(
         "node {id} came without its disk: the cluster knows incarnation {known:016x} of it, this \
          is {given:016x}; an empty disk cannot vote for a member, give the node its old data \
-         directory back"
+         directory back, or start it with --join to let it take that member's place"
     )]
     OtherDisk {
         /// Who.
@@ -54,6 +54,15 @@ pub enum Rejection {
         known: u64,
         /// The incarnation that came.
         given: u64,
+    },
+    /// A disk that says it is fresh, and was met as a member's: an older copy of it (R15).
+    #[error(
+        "node {id} came with a disk that has forgotten that it is a member's: it is an old copy; \
+         give the node its newest data directory, or an empty one"
+    )]
+    Forgetful {
+        /// Who.
+        id: NodeId,
     },
     /// A disk whose past lacks a start that was met: an older copy of it, or another one (R15).
     #[error(

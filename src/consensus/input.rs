@@ -48,6 +48,9 @@ pub enum Input {
         /// What should change.
         change: Change,
     },
+    /// The leader welcomed this node back: it belongs to the cluster again by this configuration,
+    /// which is agreed on (S7).
+    Welcomed(Placed),
     /// This node votes and replicates but does not stand from now on (R9, R12), or may again.
     MayStand(bool),
     /// All writes up to this one are on disk. Repeated and stale reports are harmless.

@@ -12,8 +12,8 @@ use super::rng::Rng;
 use super::role::{Candidate, Follower, Leader, RoleState};
 use super::{
     Boot, Boots, Config, ConfigError, Configuration, Event, HardState, Hello, Index, Input,
-    LinkEvent, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered, Refusal,
-    Rejection, Role, Status, StepDown, Term, VoteRequest,
+    LinkEvent, MEMBERS_MAX, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered,
+    Refusal, Rejection, Role, Status, StepDown, Term, VoteRequest,
 };
 
 /// Entry bytes behind a snapshot that one turn gives back, roughly: giving back all that a log has
@@ -173,6 +173,7 @@ impl Node {
             Input::Read { ticket } => self.read(ticket),
             Input::Transfer { ticket, to, within } => self.transfer(ticket, to, within),
             Input::Change { ticket, change } => self.change(ticket, &change),
+            Input::Welcomed(settled) => self.configurations.welcomed(settled),
             Input::MayStand(may) => self.may_stand = may,
             Input::Durable(seq) => {
                 for (to, message) in self.durability.completed(seq) {
@@ -283,9 +284,11 @@ impl Node {
     /// Judges a peer before its link may come up (R13, R15).
     pub fn admit(&self, hello: &Hello) -> Result<(), Rejection> {
         let met = self.met.get(&hello.member).copied();
-        let (position, agreed) = self.configurations.at(self.commit);
+        let (position, _) = self.configurations.at(self.commit);
         // Whoever came later than that is known to others, and to this node before long.
-        if !agreed.names(hello.member) && hello.since <= *position {
+        let is_removed = !self.knows(hello.member) && hello.since <= *position;
+        let is_crowded = self.ahead.len() >= MEMBERS_MAX && !self.ahead.contains_key(&hello.member);
+        if is_removed || (is_crowded && !self.knows(hello.member)) {
             let id = hello.member.id;
             return Err(Rejection::Removed { id });
         }
@@ -364,6 +367,30 @@ impl Node {
     /// Who belongs to the cluster, as far as this node knows.
     pub fn configuration(&self) -> &Configuration {
         self.configurations.in_force()
+    }
+
+    /// The configuration in force here, and the entry that it came with.
+    pub fn newest_configuration(&self) -> &Placed {
+        self.configurations.newest()
+    }
+
+    /// The newest configuration that this node knows to be agreed on, and its entry.
+    pub fn agreed(&self) -> &Placed {
+        self.configurations.at(self.commit)
+    }
+
+    /// Whether a member was met: then its disk knows its cluster for ever (R15).
+    pub fn has_met(&self, member: MemberId) -> bool {
+        self.met.contains_key(&member)
+    }
+
+    /// Everybody whom this node may have to talk to: who is named by what is agreed on, or by
+    /// anything later, and who came with a configuration that has not arrived here.
+    pub fn neighbours(&self) -> BTreeSet<NodeId> {
+        let named = self.configurations.since(self.commit);
+        let named = named.flat_map(|(_, configuration)| configuration.members());
+        let all = named.chain(self.ahead.keys().copied());
+        all.map(|member| member.id).collect()
     }
 
     /// Where the next entry of this leader stands.

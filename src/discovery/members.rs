@@ -6,16 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::consensus::NodeId;
-use crate::wire::{Address, limits};
-
-/// Where one member is reached.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MemberAddress {
-    /// By the other nodes.
-    pub peer: Address,
-    /// By clients; what the cluster-info document tells (S6).
-    pub api: Address,
-}
+use crate::wire::{Address, MemberAddress, limits};
 
 /// Members by their ids, and where each is reached.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -6,5 +6,5 @@
 mod members;
 mod pods;
 
-pub use members::{MemberAddress, Members, parse_address};
+pub use members::{Members, parse_address};
 pub use pods::{PodNews, PodsError, node_of_pod, pod_address, watch_pods};

@@ -20,10 +20,9 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use serde::Deserialize;
 use tracing::{info, warn};
 
-use super::MemberAddress;
 use crate::consensus::NodeId;
 use crate::crd::{API_PORT, CLUSTER_LABEL, PEER_PORT, SIDECAR, node_number};
-use crate::wire::{Address, limits};
+use crate::wire::{Address, MemberAddress, limits};
 
 /// Why pods cannot be watched at all.
 #[derive(Debug, thiserror::Error)]

@@ -17,14 +17,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::context::{Context, Event};
 use super::dialer::send;
-use crate::consensus::{Boot, Hello, LinkEvent, MemberId, NodeId};
-use crate::discovery::MemberAddress;
+use crate::consensus::{Boot, Hello, MemberId, NodeId};
 use crate::tls::{Failure, Stranger, Stream};
-use crate::wire::{Acceptor, Inbound, Introduction, Reason, Verdict};
+use crate::wire::{Acceptor, Inbound, Introduction, MemberAddress, Reason, Verdict};
 
 /// Connections in their handshake at most; more wait in the backlog.
 const HANDSHAKES_MAX: usize = 64;
@@ -36,8 +35,23 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a connection that TLS refuses is told of: strangers must not fill the log.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// What keeps the link of each peer.
-type Readers = Rc<RefCell<BTreeMap<NodeId, oneshot::Sender<()>>>>;
+/// The links that are read, one a peer at most.
+type Readers = Rc<RefCell<BTreeMap<NodeId, Reader>>>;
+
+/// A link that is read.
+struct Reader {
+    /// Who is at the other end.
+    member: MemberId,
+    /// When it came up, or something came over it last.
+    heard: Rc<Cell<Instant>>,
+    /// Dropped, this ends it.
+    _only: oneshot::Sender<()>,
+}
+
+/// How long a link of a peer on one disk keeps those on its other disks away. Two disks of one id
+/// may be there at once, by somebody's mistake; they must not take the link from each other for
+/// ever.
+const DISK_STAYS: Duration = Duration::from_secs(2);
 
 /// Takes connections for ever. Its end ends every link that it took.
 pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
@@ -55,7 +69,8 @@ pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
                 let (context, readers) = (Rc::clone(&context), Rc::clone(&readers));
                 let refusals = Rc::clone(&refusals);
                 links.spawn_local(async move {
-                    let opened = timeout(HANDSHAKE_TIMEOUT, open(&context, stream)).await;
+                    let opening = open(&context, &readers, stream);
+                    let opened = timeout(HANDSHAKE_TIMEOUT, opening).await;
                     drop(permit);
                     match opened {
                         Ok(Ok(Some((link, hello)))) => read(&context, &readers, link, hello).await,
@@ -102,10 +117,12 @@ type Opened = Option<(Link, Hello)>;
 struct Link {
     stream: Stream,
     inbound: Inbound,
+    /// Where the peer is reached. Only a member of this very cluster says where a member is.
+    address: MemberAddress,
 }
 
 /// Answers a handshake.
-async fn open(context: &Context, stream: TcpStream) -> Result<Opened, Failure> {
+async fn open(context: &Context, readers: &Readers, stream: TcpStream) -> Result<Opened, Failure> {
     stream.set_nodelay(true)?;
     let mut stream = match &context.settings.tls {
         Some(identity) => identity.accept_peer(stream).await?,
@@ -128,26 +145,36 @@ async fn open(context: &Context, stream: TcpStream) -> Result<Opened, Failure> {
         }
     };
     let ours = context.introduction(theirs.id);
-    let verdict = judge(context, &stream, &ours, &theirs);
+    let mut verdict = judge(context, &stream, &ours, &theirs);
+    if verdict == Verdict::Welcome && is_elsewhere(readers, theirs.name()) {
+        let sentence = "another disk of this id has a link; end one of the two nodes";
+        verdict = Verdict::refused(Reason::Busy, sentence);
+    }
+    if theirs.registers && ours.member.is_some() && may_register(&verdict) {
+        verdict = context.register(&theirs).await;
+    }
     match &verdict {
         Verdict::Refused { sentence, .. } => {
             warn!(peer = theirs.id.0, sentence, "link refused");
         }
         // Only a member of this very cluster says where a member is.
-        Verdict::Welcome => {
-            let (peer, api) = (theirs.peer.clone(), theirs.api.clone());
-            let address = MemberAddress { peer, api };
-            context.addresses.learn(theirs.id, address);
-        }
-        Verdict::Noted => {}
+        Verdict::Registered(_) => info!(peer = theirs.id.0, at = %theirs.peer, "registered"),
+        Verdict::Welcome | Verdict::Noted | Verdict::AskLeader(_) => {}
     }
     let inbound = acceptor
         .answer(&ours, &verdict, &mut answer)
         .map_err(io::Error::other)?;
     send(&mut stream, &answer).await?;
-    Ok(inbound
-        .zip(theirs.hello())
-        .map(|(inbound, hello)| (Link { stream, inbound }, hello)))
+    let address = theirs.address();
+    let up = inbound.zip(theirs.hello());
+    Ok(up.map(|(inbound, hello)| {
+        let link = Link {
+            stream,
+            inbound,
+            address,
+        };
+        (link, hello)
+    }))
 }
 
 fn judge(
@@ -180,28 +207,60 @@ fn judge(
     }
 }
 
+/// Whether another disk of this id has been heard from of late.
+fn is_elsewhere(readers: &Readers, member: MemberId) -> bool {
+    let readers = readers.borrow();
+    let other = readers.get(&member.id);
+    other.is_some_and(|it| it.member != member && it.heard.get().elapsed() < DISK_STAYS)
+}
+
+/// Whether nothing is wrong with a node but that it does not belong to the cluster.
+fn may_register(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Noted => true,
+        Verdict::Refused { reason, .. } => *reason == Reason::Removed,
+        Verdict::Welcome | Verdict::Registered(_) | Verdict::AskLeader(_) => false,
+    }
+}
+
 /// Reads a link to its end, as the only one of its peer.
 async fn read(context: &Context, readers: &Readers, link: Link, hello: Hello) {
     let (member, boot) = (hello.member, hello.boots.newest());
     let peer = member.id;
     let (only, replaced) = oneshot::channel::<()>();
-    // Dropping the sender of the link before ends it.
-    readers.borrow_mut().insert(peer, only);
+    let heard = Rc::new(Cell::new(Instant::now()));
+    // Dropping that of the link before ends it.
+    let reader = Reader {
+        member,
+        heard: Rc::clone(&heard),
+        _only: only,
+    };
+    readers.borrow_mut().insert(peer, reader);
     // It is there, so it is no use to wait until it is dialled again: without a link both ways it
     // gets no vote.
-    let Some(sending) = context.peers.get(&peer) else {
-        return;
-    };
+    let sending = context.peers.meet(peer);
     sending.dial_now.notify_one();
-    context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
+    let accepted = Event::Accepted(Box::new(hello), link.address.clone());
+    context.tell(accepted).await;
     tokio::select! {
-        () = read_packets(context, link, member, boot) => {}
+        () = read_packets(context, link, member, boot, &heard) => {}
         _ = replaced => debug!(peer = peer.0, "the link is replaced by a newer one"),
         () = sending.parted(member.incarnation) => debug!(peer = peer.0, "the peer was removed"),
     }
+    let is_own = |reader: &mut Reader| Rc::ptr_eq(&reader.heard, &heard);
+    readers
+        .borrow_mut()
+        .extract_if(.., |_, it| is_own(it))
+        .for_each(drop);
 }
 
-async fn read_packets(context: &Context, mut link: Link, from: MemberId, boot: Boot) {
+async fn read_packets(
+    context: &Context,
+    mut link: Link,
+    from: MemberId,
+    boot: Boot,
+    heard: &Cell<Instant>,
+) {
     let room = Arc::new(Semaphore::new(QUEUED_BYTES_MAX));
     // Read, and not yet counted for a packet.
     let mut bytes = 0;
@@ -212,6 +271,7 @@ async fn read_packets(context: &Context, mut link: Link, from: MemberId, boot: B
                 // It is never closed; were it, nothing would be counted.
                 let share = Arc::clone(&room).acquire_many_owned(wanted).await.ok();
                 bytes = 0;
+                heard.set(Instant::now());
                 let packet = Event::Packet(from, boot, packet, share);
                 context.tell(packet).await;
             }

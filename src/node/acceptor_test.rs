@@ -6,7 +6,7 @@ use super::*;
 use crate::consensus::{Boots, ClusterId, Incarnation, Membership, Position, Term};
 use crate::node::Settings;
 use crate::node::addresses::Addresses;
-use crate::wire::{Address, Dialer, Member};
+use crate::wire::{Address, Dialer, Member, MemberAddress};
 
 const OWN: NodeId = NodeId(1);
 const PEER: NodeId = NodeId(2);
@@ -39,6 +39,7 @@ fn introduction(id: NodeId, expects: NodeId) -> Introduction {
             term: Term(1),
             durable: Position::default(),
         }),
+        registers: false,
     }
 }
 
@@ -54,7 +55,12 @@ async fn link() -> (Link, Hello, TcpStream) {
     let dialled = TcpStream::connect(listener.local_addr().unwrap());
     let (dialled, accepted) = tokio::join!(dialled, listener.accept());
     let stream = Stream::Plain(accepted.unwrap().0);
-    let link = Link { stream, inbound };
+    let address = address(PEER);
+    let link = Link {
+        stream,
+        inbound,
+        address,
+    };
     (link, theirs.hello().unwrap(), dialled.unwrap())
 }
 
@@ -64,19 +70,19 @@ async fn link() -> (Link, Hello, TcpStream) {
 async fn a_peer_that_dials_is_dialled_at_once() {
     let members = [OWN, PEER].map(|id| (id, address(id)));
     let settings = Settings::new(OWN, members.into(), "nowhere");
-    let addresses = Rc::new(Addresses::new(settings.members.clone(), false));
+    let addresses = Rc::new(Addresses::new(settings.id, settings.members.clone(), false));
     let (events, mut told) = mpsc::channel(1);
     let context = Context::new(settings, address(OWN), addresses, Incarnation(1), events);
     let (link, hello, _dialled) = link().await;
     let readers = Readers::default();
-    let dial_now = &context.peers[&PEER].dial_now;
+    let peer = context.peers.of(PEER).unwrap();
     tokio::select! {
         () = read(&context, &readers, link, hello) => panic!("the link lasts"),
         () = sleep(Duration::from_secs(10)) => panic!("it waits for its own next dial"),
-        () = dial_now.notified() => {}
+        () = peer.dial_now.notified() => {}
     }
     assert!(matches!(
         told.recv().await,
-        Some(Event::Link(PEER, LinkEvent::Up(_)))
+        Some(Event::Accepted(hello, at)) if hello.member.id == PEER && at == address(PEER)
     ));
 }

@@ -1,22 +1,22 @@
 //! What the tasks of one node share. All of them run on one thread.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::addresses::Addresses;
-use super::outbox::Outbox;
+use super::handle::{Changed, Unchanged};
+use super::peers::Peers;
 use super::settings::Settings;
 use crate::consensus::{
-    Boot, Hello, Incarnation, LinkEvent, MemberId, Membership, Node, NodeId, Rejection,
+    Boot, ChangeRefusal, Hello, Incarnation, LinkEvent, MemberId, Membership, Node, NodeId,
+    Position, Rejection, Term,
 };
-use crate::consensus::{Position, Term};
-use crate::discovery::MemberAddress;
 use crate::state::View;
 use crate::storage::{FileDisk, ReceivedSnapshot};
-use crate::wire::{Introduction, Member, Packet};
+use crate::wire::{Introduction, Member, MemberAddress, Packet, Reason, Verdict, Welcome};
 
 /// Events that wait for the driver at most; beyond it the links stop reading.
 pub(super) const EVENTS_MAX: usize = 4096;
@@ -26,6 +26,8 @@ pub(super) const EVENTS_MAX: usize = 4096;
 pub(super) enum Event {
     /// The link to a peer changed.
     Link(NodeId, LinkEvent),
+    /// A peer has opened a link, and says where it is reached.
+    Accepted(Box<Hello>, MemberAddress),
     /// A member said something, over a link that began in this boot of it; with its share of the
     /// bytes that may wait.
     Packet(MemberId, Boot, Packet, Option<OwnedSemaphorePermit>),
@@ -35,8 +37,14 @@ pub(super) enum Event {
     SnapshotSent(MemberId, bool),
     /// A snapshot came whole; or what came is of no use.
     SnapshotReceived(MemberId, Term, Position, Result<Box<Received>, String>),
+    /// Somebody wants to belong to the cluster (S7).
+    Register(MemberId, oneshot::Sender<Changed>),
     /// The cluster turned this node away: it must stop and say why (R13, R15).
     TurnedAway(String),
+    /// The cluster goes on without this node, which must stop and say so, or join again.
+    Removed(String),
+    /// It joined again.
+    Welcomed(Box<Membership>),
 }
 
 /// A snapshot from the leader, verified and restored beside the live state.
@@ -54,36 +62,11 @@ pub(super) struct Context {
     /// The engine, once the cluster is founded.
     pub(super) engine: RefCell<Option<(Membership, Node)>>,
     pub(super) events: mpsc::Sender<Event>,
-    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: Peers,
     pub(super) addresses: Rc<Addresses>,
+    /// Whether this node asks everybody whom it dials to register it.
+    pub(super) registers: Cell<bool>,
     own: MemberAddress,
-}
-
-/// The sending side to one peer.
-#[derive(Debug, Default)]
-pub(super) struct Peer {
-    pub(super) outbox: Outbox,
-    /// Ends the wait before the next dial (S8).
-    pub(super) dial_now: Notify,
-    /// On which disk it was removed: the links with that end, in both directions.
-    pub(super) parted: watch::Sender<Option<Incarnation>>,
-    /// What it was last told about the snapshot that it sends.
-    pub(super) acknowledged: RefCell<Option<(MemberId, Packet)>>,
-    /// What was said last to be wrong between the two: it is said once, not with every dial.
-    pub(super) wrong: RefCell<String>,
-}
-
-impl Peer {
-    /// Waits until the peer is removed on this disk.
-    pub(super) async fn parted(&self, from: Incarnation) {
-        let mut parted = self.parted.subscribe();
-        parted.mark_unchanged();
-        while parted.changed().await.is_ok() {
-            if *parted.borrow_and_update() == Some(from) {
-                return;
-            }
-        }
-    }
 }
 
 impl Context {
@@ -94,7 +77,7 @@ impl Context {
         incarnation: Incarnation,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let peers = settings.peers().map(|id| (id, Peer::default())).collect();
+        let peers = Peers::new(settings.peers());
         Self {
             own,
             addresses,
@@ -103,6 +86,15 @@ impl Context {
             engine: RefCell::new(None),
             events,
             peers,
+            registers: Cell::new(false),
+        }
+    }
+
+    /// This node, on its disk.
+    pub(super) fn name(&self) -> MemberId {
+        MemberId {
+            id: self.settings.id,
+            incarnation: self.incarnation,
         }
     }
 
@@ -118,7 +110,77 @@ impl Context {
             member: engine
                 .as_ref()
                 .map(|(membership, node)| Member::new(membership.clone(), &node.hello())),
+            registers: self.registers.get(),
         }
+    }
+
+    /// Registers a node with the cluster, if this one leads it; what that node is to be told.
+    pub(super) async fn register(&self, whom: &Introduction) -> Verdict {
+        if let Err(rejection) = self.demand_memory(whom) {
+            return Verdict::from(&rejection);
+        }
+        let (reply, changed) = oneshot::channel();
+        self.tell(Event::Register(whom.name(), reply)).await;
+        match changed.await {
+            Ok(Ok(()) | Err(Unchanged::Refused(ChangeRefusal::Named(_)))) => {
+                self.addresses.loosen(whom.id);
+                self.addresses.introduce(whom.id, whom.address());
+                self.welcome(whom.name())
+            }
+            Ok(Err(Unchanged::Refused(ChangeRefusal::NotLeader))) => self.send_on(),
+            Ok(Err(Unchanged::Refused(refusal @ ChangeRefusal::Taken(_)))) => {
+                Verdict::refused(Reason::Node, &refusal.to_string())
+            }
+            Ok(Err(
+                unchanged @ (Unchanged::Fixed | Unchanged::Refused(ChangeRefusal::TooMany(_))),
+            )) => Verdict::refused(Reason::Other, &unchanged.to_string()),
+            // It asks again before long.
+            Ok(Err(_)) | Err(_) => Verdict::Noted,
+        }
+    }
+
+    /// A member's disk knows its cluster before it says or hears anything as a member.
+    fn demand_memory(&self, whom: &Introduction) -> Result<(), Rejection> {
+        let (name, engine) = (whom.name(), self.engine.borrow());
+        let is_member = engine.as_ref().is_some_and(|(_, node)| {
+            let (_, agreed) = node.agreed();
+            agreed.counts(name) || node.has_met(name)
+        });
+        if whom.member.is_none() && is_member {
+            return Err(Rejection::Forgetful { id: whom.id });
+        }
+        Ok(())
+    }
+
+    fn welcome(&self, whom: MemberId) -> Verdict {
+        let engine = self.engine.borrow();
+        let Some((membership, node)) = &*engine else {
+            return Verdict::Noted;
+        };
+        let settled = node.agreed().clone();
+        if !settled.1.names(whom) {
+            return Verdict::Noted;
+        }
+        let ids: BTreeSet<_> = settled.1.members().map(|member| member.id).collect();
+        let reached = |id: NodeId| Some((id, self.addresses.of(id)?));
+        let welcome = Welcome {
+            membership: Membership {
+                cluster: membership.cluster,
+                settled,
+            },
+            contacts: ids.into_iter().filter_map(reached).collect(),
+        };
+        Verdict::Registered(Box::new(welcome))
+    }
+
+    /// Names the leader, if one is known and where it is.
+    fn send_on(&self) -> Verdict {
+        let engine = self.engine.borrow();
+        let leader = engine.as_ref().and_then(|(_, node)| node.status().leader);
+        let contact = leader.and_then(|id| Some((id, self.addresses.of(id)?)));
+        contact.map_or(Verdict::Noted, |contact| {
+            Verdict::AskLeader(Box::new(contact))
+        })
     }
 
     /// Judges a member that wants a link (R13, R15).

@@ -15,10 +15,13 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, Event};
+use super::joining::settle;
+use super::peers::Peer;
 use crate::consensus::{Hello, LinkEvent, MemberId, NodeId};
-use crate::discovery::MemberAddress;
 use crate::tls::{Failure, Stream};
-use crate::wire::{Answer, Dialer, HandshakeError, Introduction, Reason, Verdict};
+use crate::wire::{
+    Answer, Contact, Dialer, HandshakeError, Introduction, MemberAddress, Reason, Verdict, Welcome,
+};
 
 /// How long a connection and its handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,19 +56,21 @@ pub(super) enum DialError {
     TurnedAway { reason: Reason, sentence: String },
 }
 
-/// A link that is up, or two nodes that have only met.
+/// A link that is up, or what came of two nodes that have only met.
 pub(super) enum Dialed {
     Up(Stream, Hello),
     Noted(Introduction),
+    /// This node belongs to the cluster from now on.
+    Registered(Box<Welcome>),
+    /// Who leads; only that one registers.
+    SentOn(Box<Contact>),
 }
 
 /// Dials `peer` for ever.
 pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
     let mut wait = WAIT_MIN;
     let mut dropped = 0;
-    let Some(sending) = context.peers.get(&peer) else {
-        return;
-    };
+    let sending = context.peers.meet(peer);
     let mut moves = context.addresses.changes();
     loop {
         moves.mark_unchanged();
@@ -78,13 +83,24 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
                 let to = hello.member;
                 sending.outbox.reset(Some(to.incarnation));
                 context.tell(Event::Link(peer, LinkEvent::Up(hello))).await;
-                let error = write_all(&context, to, at.as_ref(), stream).await;
+                let error = write_all(&context, &sending, to, at.as_ref(), stream).await;
                 sending.outbox.reset(None);
                 debug!(peer = peer.0, %error, "link ended");
                 context.tell(Event::Link(peer, LinkEvent::Ended)).await;
                 continue;
             }
             Ok(Dialed::Noted(_)) => wait = Duration::from_millis(50),
+            Ok(Dialed::Registered(welcome)) => {
+                welcomed(&context, welcome).await;
+                wait = WAIT_MIN;
+            }
+            Ok(Dialed::SentOn(leader)) => {
+                let (id, at) = *leader;
+                if let Ok(Dialed::Registered(welcome)) = dial_at(&context, id, &at).await {
+                    welcomed(&context, welcome).await;
+                }
+                wait = Duration::from_millis(50);
+            }
             Err(DialError::Refused) => {
                 context.tell(Event::Link(peer, LinkEvent::Refused)).await;
             }
@@ -94,8 +110,10 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
                 continue;
             }
             Err(DialError::TurnedAway { reason, sentence }) => {
-                if reason == Reason::NotAdmitted {
-                    context.tell(Event::TurnedAway(sentence)).await;
+                match reason {
+                    Reason::NotAdmitted => context.tell(Event::TurnedAway(sentence)).await,
+                    Reason::Removed => context.tell(Event::Removed(sentence)).await,
+                    _ => {}
                 }
                 wait = WAIT_REFUSED;
             }
@@ -119,10 +137,20 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
     }
 }
 
+/// This node belongs to the cluster again.
+async fn welcomed(context: &Context, welcome: Box<Welcome>) {
+    context.registers.set(false);
+    let membership = settle(context, *welcome);
+    context.tell(Event::Welcomed(Box::new(membership))).await;
+}
+
 /// Dials once, and says what is wrong if that is news.
 pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, DialError> {
-    let dialed = dial_quietly(context, peer).await;
-    if let Some(sending) = context.peers.get(&peer) {
+    let Some(at) = context.addresses.of(peer) else {
+        return Err(DialError::Unknown);
+    };
+    let dialed = dial_at(context, peer, &at).await;
+    if let Some(sending) = context.peers.of(peer) {
         let wrong = match &dialed {
             Ok(_) => String::new(),
             Err(
@@ -146,10 +174,13 @@ pub(super) async fn dial(context: &Context, peer: NodeId) -> Result<Dialed, Dial
     dialed
 }
 
-async fn dial_quietly(context: &Context, peer: NodeId) -> Result<Dialed, DialError> {
-    let Some(address) = context.addresses.of(peer).map(|address| address.peer) else {
-        return Err(DialError::Unknown);
-    };
+/// Dials once, at an address that somebody told.
+pub(super) async fn dial_at(
+    context: &Context,
+    peer: NodeId,
+    at: &MemberAddress,
+) -> Result<Dialed, DialError> {
+    let address = &at.peer;
     let connecting = timeout(CONNECT_TIMEOUT, connect(&address.host, address.port));
     let stream = match connecting.await {
         Ok(Ok(stream)) => stream,
@@ -211,6 +242,15 @@ fn judge(
     let theirs = match (answer.verdict, answer.theirs) {
         (Verdict::Refused { reason, sentence }, _) => return turned_away(reason, sentence),
         (_, None) => return turned_away(Reason::Garbled, "no introduction came".to_owned()),
+        (Verdict::Registered(welcome), Some(theirs)) => {
+            let names_this = welcome.membership.settled.1.names(context.name());
+            return if ours.registers && names_this {
+                Ok(Dialed::Registered(welcome))
+            } else {
+                Ok(Dialed::Noted(theirs))
+            };
+        }
+        (Verdict::AskLeader(leader), Some(_)) => return Ok(Dialed::SentOn(leader)),
         (Verdict::Welcome | Verdict::Noted, Some(theirs)) => theirs,
     };
     match (ours.judge(&theirs), theirs.hello()) {
@@ -219,7 +259,7 @@ fn judge(
             Ok(()) => Ok(Dialed::Up(stream, hello)),
             Err(rejection) => turned_away(Reason::Other, rejection.to_string()),
         },
-        (Verdict::Welcome | Verdict::Noted, _) => Ok(Dialed::Noted(theirs)),
+        _ => Ok(Dialed::Noted(theirs)),
     }
 }
 
@@ -250,14 +290,11 @@ pub(super) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -
 /// Writes what waits until the link ends, or the peer is reached elsewhere than `at`.
 async fn write_all(
     context: &Context,
+    sending: &Peer,
     to: MemberId,
     at: Option<&MemberAddress>,
     stream: Stream,
 ) -> io::Error {
-    let peer = to.id;
-    let Some(sending) = context.peers.get(&peer) else {
-        return io::ErrorKind::NotFound.into();
-    };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let ended = async {
         let mut unexpected = [0; 1];
@@ -280,7 +317,7 @@ async fn write_all(
         error = write => error,
         () = sending.parted(to.incarnation) => io::Error::other("the peer was removed"),
         // What is elsewhere now has ended here, whether or not TCP will ever say so.
-        () = context.addresses.moved(peer, at) => io::Error::other("the peer has another address"),
+        () = context.addresses.moved(to.id, at) => io::Error::other("the peer has another address"),
     }
 }
 

@@ -22,12 +22,13 @@ use tracing::{info, warn};
 use super::abstention::Abstention;
 use super::aside::drop_aside;
 use super::context::{Context, Event, Received};
-use super::handle::{Request, Shared};
+use super::dialing::Dialing;
+use super::handle::{Changed, Request, Shared, Unchanged};
 use super::snapshots::{Transfers, push};
 use super::waiting::Waiting;
 use crate::consensus::{
-    self, Boot, Entry, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId, Output, Position,
-    Status,
+    self, Boot, Change, Entry, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId, Output,
+    Position, Status,
 };
 use crate::state::Outcome;
 use crate::storage::{Completion, FileDisk, Job, Journal};
@@ -47,6 +48,9 @@ pub enum Stopped {
     /// The cluster turned the node away.
     #[error("the cluster turned this node away: {0}")]
     TurnedAway(String),
+    /// The cluster goes on without the node.
+    #[error("the cluster goes on without this node: {0}")]
+    Removed(String),
     /// The log has an entry of a later version.
     #[error(
         "the log has a command of format {0}, which this version does not know; start a version \
@@ -70,6 +74,9 @@ pub(super) struct Driver {
     /// Jobs that found the journal's queue full.
     backlog: VecDeque<Job<FileDisk>>,
     transfers: Transfers,
+    dialing: Dialing,
+    /// Whether this node has heard a leader since it started, which speaks to members only.
+    belonged: bool,
     waiting: Waiting,
     abstention: Abstention,
     /// The newest boot of each peer: words of an older one are not heard any more.
@@ -96,11 +103,13 @@ impl Driver {
         origin: Instant,
     ) -> Self {
         Self {
+            dialing: Dialing::new(Rc::clone(&context)),
             context,
             shared,
             journal,
             backlog: VecDeque::new(),
             transfers,
+            belonged: false,
             waiting: Waiting::default(),
             abstention: Abstention::default(),
             boots: BTreeMap::new(),
@@ -133,10 +142,7 @@ impl Driver {
                 // Whoever asked may have gone away.
                 turned.send(()).unwrap_or_default();
             }
-            if let Some(stopped) = self.stopped.take() {
-                return Err(stopped);
-            }
-            if self.ending {
+            if self.ending || self.stopped.is_some() {
                 break;
             }
             if Instant::now() >= forget_at {
@@ -144,9 +150,14 @@ impl Driver {
                 self.waiting.forget_closed();
             }
         }
-        // Everything queued becomes durable before the end.
-        self.journal.close();
-        Ok(())
+        match self.stopped {
+            Some(failed @ Stopped::Storage(_)) => Err(failed),
+            stopped => {
+                // Everything queued becomes durable before the end.
+                self.journal.close();
+                stopped.map_or(Ok(()), Err)
+            }
+        }
     }
 
     /// More of what is there already: one turn, one write and one message a peer serve all of it.
@@ -192,23 +203,15 @@ impl Driver {
 
     fn take_event(&mut self, event: Event) {
         match event {
-            Event::Link(peer, event) => {
-                match &event {
-                    LinkEvent::Up(hello) => {
-                        let told = hello.boots.newest();
-                        // Another disk of this peer has no link any more.
-                        let is_linked = |member: &MemberId| *member == hello.member;
-                        self.boots
-                            .retain(|member, _| member.id != peer || is_linked(member));
-                        let boot = self.boots.entry(hello.member).or_insert(told);
-                        *boot = told.max(*boot);
-                        self.transfers.link_up(peer);
-                    }
-                    LinkEvent::Ended => self.transfers.link_ended(peer),
-                    LinkEvent::Refused | LinkEvent::Unreachable => {}
+            Event::Link(peer, event) => self.take_link(peer, event),
+            Event::Accepted(hello, address) => {
+                let joined = hello.since > Position::START;
+                let peer = hello.member.id;
+                if joined {
+                    self.context.addresses.loosen(peer);
                 }
-                self.link(peer, matches!(event, LinkEvent::Up(_)));
-                self.inputs.push(Input::Link { peer, event });
+                self.context.addresses.introduce(peer, address);
+                self.take_link(peer, LinkEvent::Up(*hello));
             }
             Event::Packet(from, boot, packet, _share) => {
                 if self.boots.get(&from) == Some(&boot) {
@@ -242,7 +245,53 @@ impl Driver {
                 }
                 Err(error) => self.transfers.received(from, position, Err(&error)),
             },
+            Event::Register(member, reply) => self.change(Change::Learn(member), reply),
             Event::TurnedAway(sentence) => self.stopped = Some(Stopped::TurnedAway(sentence)),
+            Event::Removed(sentence) => self.removed(sentence),
+            Event::Welcomed(membership) => {
+                self.inputs.push(Input::Welcomed(membership.settled));
+            }
+        }
+    }
+
+    fn take_link(&mut self, peer: NodeId, event: LinkEvent) {
+        match &event {
+            LinkEvent::Up(hello) => {
+                let told = hello.boots.newest();
+                // Another disk of this peer has no link any more.
+                let is_linked = |member: &MemberId| *member == hello.member;
+                self.boots
+                    .retain(|member, _| member.id != peer || is_linked(member));
+                let boot = self.boots.entry(hello.member).or_insert(told);
+                *boot = told.max(*boot);
+                self.transfers.link_up(peer);
+                // It may belong to the cluster by what has not arrived here.
+                self.dialing.choose_again();
+            }
+            LinkEvent::Ended => self.transfers.link_ended(peer),
+            LinkEvent::Refused | LinkEvent::Unreachable => {}
+        }
+        self.link(peer, matches!(event, LinkEvent::Up(_)));
+        self.inputs.push(Input::Link { peer, event });
+    }
+
+    fn change(&mut self, change: Change, reply: oneshot::Sender<Changed>) {
+        if self.context.settings.members_fixed {
+            // Whoever asked may have gone away.
+            return reply.send(Err(Unchanged::Fixed)).unwrap_or_default();
+        }
+        let ticket = self.waiting.change(reply);
+        self.inputs.push(Input::Change { ticket, change });
+    }
+
+    /// The cluster goes on without this node. One that was started to join comes back; one that
+    /// was removed while it ran ends, as whoever removed it expects.
+    fn removed(&mut self, sentence: String) {
+        if self.belonged || !self.context.settings.joins {
+            self.stopped = Some(Stopped::Removed(sentence));
+        } else if !self.context.registers.replace(true) {
+            info!(sentence, "joining again");
+            self.dialing.dial_all_now();
         }
     }
 
@@ -271,6 +320,10 @@ impl Driver {
                 to,
                 within,
             },
+            Request::Change(change, reply) => {
+                self.change(change, reply);
+                return;
+            }
             Request::Leave => self.abstention.leave(),
             Request::Fit(is_fit) => self.abstention.fit(is_fit),
             Request::Turn(reply) => {
@@ -311,8 +364,31 @@ impl Driver {
             drop_aside(received);
         }
         self.submit_backlog();
+        self.choose_peers();
+        self.belonged |= status.leader.is_some();
         self.consider_snapshot(&status);
         self.publish(status);
+    }
+
+    /// Follows who belongs to the cluster.
+    fn choose_peers(&mut self) {
+        let context = Rc::clone(&self.context);
+        let engine = context.engine.borrow();
+        let Some((_, node)) = &*engine else {
+            return;
+        };
+        let Some(named) = self.dialing.choose(node) else {
+            return;
+        };
+        let configuration = node.newest_configuration().clone();
+        self.shared.configuration.replace(Some(configuration));
+        self.boots.retain(|member, _| named.contains(&member.id));
+        self.transfers.keep_only(&named);
+        self.shared.linked.send_if_modified(|linked| {
+            let before = linked.len();
+            linked.retain(|peer| named.contains(peer));
+            linked.len() < before
+        });
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -334,8 +410,7 @@ impl Driver {
             Output::TransferEnded { ticket, moved } => {
                 self.waiting.transfer_ended(ticket, moved);
             }
-            // Nobody can ask for a change yet.
-            Output::ChangeEnded { .. } => {}
+            Output::ChangeEnded { ticket, outcome } => self.waiting.change_ended(ticket, outcome),
             Output::SendSnapshot { to, term } => self.transfers.send(to, term),
             Output::InstallSnapshot {
                 seq,
@@ -345,12 +420,13 @@ impl Driver {
                 self.install(seq, position, keep_log);
             }
             Output::Part(member) => {
-                if let Some(peer) = self.context.peers.get(&member.id) {
+                if let Some(peer) = self.context.peers.of(member.id) {
                     peer.parted.send_replace(Some(member.incarnation));
                 }
+                self.dialing.choose_again();
             }
             Output::Probe(peer) => {
-                if let Some(peer) = self.context.peers.get(&peer) {
+                if let Some(peer) = self.context.peers.of(peer) {
                     peer.dial_now.notify_one();
                 }
             }

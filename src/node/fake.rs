@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::addresses::Addresses;
-use super::handle::{Attempt, Handle, Phase, Request, Shared};
+use super::handle::{Attempt, Changed, Handle, Phase, Request, Shared, Unchanged};
 use crate::consensus::{
-    ClusterId, Incarnation, Index, NodeId, Payload, Position, Refusal, Role, Status, Term,
+    Change, ChangeRefusal, ClusterId, Configuration, Incarnation, Index, MemberId, NodeId, Payload,
+    Position, Refusal, Role, Seat, Status, Term,
 };
-use crate::discovery::MemberAddress;
 use crate::state::{Outcome, Store};
-use crate::wire::Address;
+use crate::wire::{Address, MemberAddress};
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
 
@@ -57,12 +57,13 @@ impl FakeDriver {
         let shared = Rc::new(Shared {
             revision: watch::Sender::new(store.view().revision()),
             store: RefCell::new(store),
-            addresses: Rc::new(Addresses::new(addresses.collect(), true)),
+            addresses: Rc::new(Addresses::new(NodeId(1), addresses.collect(), true)),
             status: watch::Sender::new(Rc::new(leading())),
             phase: watch::Sender::new(Phase::Running),
             linked: watch::Sender::default(),
             request_timeout,
             cluster: Cell::new(Some(CLUSTER)),
+            configuration: RefCell::new(Some((Position::START, configuration()))),
             incarnation: Incarnation(u64::MAX),
             pod: Some("uid-1".into()),
         });
@@ -92,6 +93,7 @@ impl FakeDriver {
     /// Is as before the cluster was founded, as far as its name goes.
     pub(crate) fn unfound(&self) {
         self.shared.cluster.set(None);
+        self.shared.configuration.replace(None);
         self.be(Phase::Founding(BTreeSet::new()));
     }
 
@@ -120,6 +122,32 @@ impl Drop for FakeDriver {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Nodes 1 and 2 vote, and node 3 learns.
+fn configuration() -> Configuration {
+    let seat = |id| {
+        let member = MemberId {
+            id: NodeId(id),
+            incarnation: Incarnation(id),
+        };
+        let seat = Seat {
+            votes: id < 3,
+            ..Seat::default()
+        };
+        (member, seat)
+    };
+    Configuration::new((1..=3).map(seat).collect()).unwrap()
+}
+
+/// Does as asked if it leads, and nobody is left alone.
+fn changed(shared: &Shared, change: &Change) -> Changed {
+    let refusal = match change {
+        _ if shared.status.borrow().role != Role::Leader => ChangeRefusal::NotLeader,
+        Change::Vote { removed, .. } if removed.len() == 2 => ChangeRefusal::TooFew(1),
+        Change::Vote { .. } | Change::Learn(_) => return Ok(()),
+    };
+    Err(Unchanged::Refused(refusal))
 }
 
 fn leading() -> Status {
@@ -180,6 +208,9 @@ async fn run(mut requests: mpsc::Receiver<Request>, shared: Rc<Shared>, mood: Rc
                     shared.status.send_replace(Rc::new(status));
                 }
                 reply.send(done).ok();
+            }
+            (Request::Change(change, reply), _) => {
+                reply.send(changed(&shared, &change)).ok();
             }
             (Request::Leave | Request::Fit(_), _) => {}
             (Request::End, _) => return,

@@ -29,7 +29,8 @@ pub(super) async fn find_cluster(
     loop {
         // Only what was said in this very round counts: a disk may be wiped in between.
         let mut reports = BTreeMap::from([(me, Report::Fresh(context.incarnation))]);
-        let asked = context.peers.keys().map(|peer| ask(context, *peer));
+        let peers = context.peers.ids();
+        let asked = peers.iter().map(|peer| ask(context, *peer));
         reports.extend(join_all(asked).await.into_iter().flatten());
         match found(me, &configured, &reports, name) {
             Founding::Join(membership) => {
@@ -53,7 +54,7 @@ pub(super) async fn find_cluster(
             }
         }
         // Whom a certificate keeps out will not be let in by haste.
-        let mut peers = context.peers.values();
+        let mut peers = peers.iter().filter_map(|peer| context.peers.of(*peer));
         let is_refused = peers.any(|peer| !peer.wrong.borrow().is_empty());
         sleep(if is_refused { WAIT_REFUSED } else { ASK_AGAIN }).await;
     }
@@ -62,7 +63,7 @@ pub(super) async fn find_cluster(
 async fn ask(context: &Context, peer: NodeId) -> Option<(NodeId, Report)> {
     match dial(context, peer).await {
         Ok(Dialed::Noted(theirs)) => Some((peer, theirs.report())),
-        Ok(Dialed::Up(..)) => None,
+        Ok(Dialed::Up(..) | Dialed::Registered(_) | Dialed::SentOn(_)) => None,
         Err(error) => {
             debug!(peer = peer.0, %error, "not met");
             None

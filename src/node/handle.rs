@@ -5,7 +5,7 @@
 //! here, until it succeeds or its time is up; one that may have been written never is (R20).
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::addresses::Addresses;
-use crate::consensus::{ClusterId, Incarnation, NodeId, Refusal, Role, Status};
-use crate::discovery::MemberAddress;
+use crate::consensus::{
+    Change, ChangeRefusal, ClusterId, Incarnation, NodeId, Placed, Refusal, Role, Status,
+};
 use crate::state::{Address, ClusterInfo, Command, Outcome, Revision, Store};
+use crate::wire::MemberAddress;
 
 /// How long a refused request waits before it is tried again, unless the leader changes first.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     pub(super) request_timeout: Duration,
     /// The cluster's name, once it is founded.
     pub(super) cluster: Cell<Option<ClusterId>>,
+    /// Who belongs to it, as far as this node knows.
+    pub(super) configuration: RefCell<Option<Placed>>,
     pub(super) incarnation: Incarnation,
     pub(super) pod: Option<String>,
 }
@@ -56,6 +60,8 @@ pub(super) struct Shared {
 pub enum Phase {
     /// Its disk is fresh, and the cluster is not founded: these nodes have not been heard (R13).
     Founding(BTreeSet<NodeId>),
+    /// Its disk is fresh, and no leader has registered it yet (S7).
+    Joining,
     /// Its log is recovered and its engine runs.
     Running,
     /// It is handing over and about to end.
@@ -72,6 +78,8 @@ pub(super) enum Request {
         within: Option<Duration>,
         reply: oneshot::Sender<bool>,
     },
+    /// Changes who belongs to the cluster.
+    Change(Change, oneshot::Sender<Changed>),
     /// The node is about to end (R9).
     Leave,
     /// Whether the application beside it is fit for a leader (R12).
@@ -94,6 +102,29 @@ pub(super) enum Attempt {
     Overwritten,
     /// It may or may not be written, and must not be tried again (R20).
     Unknown,
+}
+
+/// What became of a change of the members.
+pub(super) type Changed = Result<(), Unchanged>;
+
+/// Why the members are not changed, or may not be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unchanged {
+    /// They are not.
+    #[error(transparent)]
+    Refused(#[from] ChangeRefusal),
+    /// They are not: they stay those of the founding.
+    #[error("who belongs to this cluster cannot be changed: in pods it is who founded it")]
+    Fixed,
+    /// Nobody knows.
+    #[error(
+        "the leader was lost while it changed the members: see whether they are changed before you \
+         ask again"
+    )]
+    Unknown,
+    /// They are not: the node is ending.
+    #[error("this node is stopping; nothing was changed, ask another node")]
+    Stopping,
 }
 
 /// Why a request failed.
@@ -215,9 +246,30 @@ impl Handle {
         ClusterInfo::new(&self.shared.status.borrow(), &known.collect())
     }
 
-    /// Every member, dead or alive, and where its API is reached, if that is known.
+    /// Every member, dead or alive, and where its API is reached, if that is known. Before the
+    /// cluster is founded it is those who are to found it.
     pub fn members(&self) -> Vec<(NodeId, Option<Address>)> {
-        self.shared.addresses.apis()
+        let known = self.shared.addresses.apis();
+        let Some((_, configuration)) = &*self.shared.configuration.borrow() else {
+            return known;
+        };
+        let mut known: BTreeMap<_, _> = known.into_iter().collect();
+        let ids: BTreeSet<_> = configuration.members().map(|member| member.id).collect();
+        let reached = |id: NodeId| (id, known.remove(&id).flatten());
+        ids.into_iter().map(reached).collect()
+    }
+
+    /// Who belongs to the cluster, and with which entry that came; `None` before it is founded.
+    pub fn configuration(&self) -> Option<Placed> {
+        self.shared.configuration.borrow().clone()
+    }
+
+    /// Changes who belongs to the cluster, if this node leads it; returns once that is agreed on.
+    pub async fn change(&self, change: Change) -> Result<(), Unchanged> {
+        let (reply, changed) = oneshot::channel();
+        let sent = self.requests.send(Request::Change(change, reply)).await;
+        sent.map_err(|_| Unchanged::Stopping)?;
+        changed.await.unwrap_or(Err(Unchanged::Unknown))
     }
 
     /// Takes in where a member is reached now. Nothing happens if it is no member, or if the node
@@ -229,7 +281,8 @@ impl Handle {
     /// Whether the node's loop turns: takes something in, and gets to its end, before `within` is
     /// over. A node that is not founded yet has no such loop; it turns as long as it has not ended.
     pub async fn turns(&self, within: Duration) -> bool {
-        if matches!(*self.shared.phase.borrow(), Phase::Founding(_)) {
+        let phase = self.shared.phase.borrow().clone();
+        if matches!(phase, Phase::Founding(_) | Phase::Joining) {
             return !self.requests.is_closed();
         }
         let (reply, turned) = oneshot::channel();

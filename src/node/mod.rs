@@ -8,10 +8,10 @@
 //!                                             +-- state machine
 //! ```
 //!
-//! `run` puts a node together and takes it apart; `founding` is its first start; `driver` is the
-//! one loop; `dialer`, `acceptor` and `outbox` are its links, and `addresses` where they lead to;
-//! `snapshots` moves snapshots, and
-//! `aside` keeps what takes long off the thread;
+//! `run` puts a node together and takes it apart; `founding` and `joining` are its first start;
+//! `driver` is the one loop; `peers` are the others, `dialing` chooses them, `dialer`, `acceptor`
+//! and `outbox` are the links to them, and `addresses` where they lead to; `snapshots` moves
+//! snapshots, and `aside` keeps what takes long off the thread;
 //! `fitness` and `abstention` keep a node without its application from leading;
 //! `waiting` are its clients; [`Handle`] is their way in. No rule of consensus lives here: the
 //! engine decides, this carries out.
@@ -22,22 +22,26 @@ mod addresses;
 mod aside;
 mod context;
 mod dialer;
+mod dialing;
 mod driver;
 #[cfg(test)]
 pub(crate) mod fake;
 mod fitness;
 mod founding;
 mod handle;
+mod joining;
 mod outbox;
+mod peers;
 mod run;
 mod settings;
 mod snapshot_receiver;
 mod snapshot_sender;
 mod snapshots;
+mod task;
 mod waiting;
 
 pub use driver::Stopped;
 pub use fitness::{Apps, heed_apps};
-pub use handle::{Failure, Handle, Phase};
+pub use handle::{Failure, Handle, Phase, Unchanged};
 pub use run::{NodeError, Running, start};
 pub use settings::{Settings, SettingsError};

@@ -15,14 +15,16 @@ use tracing::info;
 use super::acceptor::accept;
 use super::addresses::Addresses;
 use super::context::{Context, EVENTS_MAX};
-use super::dialer::keep_linked;
 use super::driver::{Driver, Sources, Stopped};
 use super::founding::find_cluster;
 use super::handle::{Handle, Phase, Request, Shared};
+use super::joining::register;
 use super::settings::{Settings, SettingsError};
 use super::snapshots::Transfers;
+use super::task::Task;
 use crate::consensus::{
-    ClusterId, Incarnation, Index, Mono, Node, NodeId, Position, Rejection, Role, Status, Term,
+    ClusterId, Incarnation, Index, Membership, Mono, Node, NodeId, Position, Rejection, Role,
+    Status, Term,
 };
 use crate::state::{HistoryLimits, Revision, Store, View};
 use crate::storage::{DataDir, FileDisk, Journal, Opened, Snapshots, quarantine};
@@ -77,7 +79,8 @@ pub fn start(settings: Settings, listener: TcpListener) -> Result<Running, NodeE
     let (requests, asked) = mpsc::channel(REQUESTS_MAX);
     let (events, happened) = mpsc::channel(EVENTS_MAX);
     let members = settings.members.clone();
-    let addresses = Rc::new(Addresses::new(members, settings.addresses_change));
+    let addresses = Addresses::new(settings.id, members, settings.addresses_change);
+    let addresses = Rc::new(addresses);
     addresses.recall(&settings.data_dir);
     let own = addresses.of(settings.id);
     let own = own.ok_or(SettingsError::NotAMember(settings.id))?;
@@ -137,15 +140,14 @@ impl Starting {
         requests: mpsc::Receiver<Request>,
         handle: Handle,
     ) -> Result<(), NodeError> {
-        let accepting = Task(spawn_local(accept(Rc::clone(&self.context), listener)));
-        let keeping = Task(spawn_local(keep_addresses(Rc::clone(&self.context))));
+        let accepting = Task::of(accept(Rc::clone(&self.context), listener));
+        let keeping = Task::of(keep_addresses(Rc::clone(&self.context)));
         let identity = self.context.settings.tls.clone();
-        let freshening =
-            identity.map(|own| Task(spawn_local(async move { own.keep_fresh().await })));
+        let freshening = identity.map(|own| Task::of(async move { own.keep_fresh().await }));
         if self.directory.identity().membership.is_none() {
             let name = ClusterId(random()?);
             let membership = tokio::select! {
-                found = find_cluster(&self.context, name, &self.shared.phase) => found?,
+                found = first_start(&self.context, name, &self.shared.phase) => found?,
                 _ = self.stopping.wait_for(|stop| *stop) => return Ok(()),
             };
             self.directory
@@ -183,9 +185,6 @@ impl Starting {
             drop(reports.send(report));
         })?;
         let transfers = Transfers::new(Rc::clone(&self.context), snapshots);
-        let dialing: Vec<_> = (self.context.peers.keys())
-            .map(|peer| Task(spawn_local(keep_linked(Rc::clone(&self.context), *peer))))
-            .collect();
         self.shared.phase.send_replace(Phase::Running);
         let driver = Driver::new(
             Rc::clone(&self.context),
@@ -199,13 +198,27 @@ impl Starting {
             journal: journal_reports,
             requests,
         };
-        let stopping = Task(spawn_local(hand_over(self.stopping, handle)));
+        let stopping = Task::of(hand_over(self.stopping, handle));
         let ended = driver.run(sources).await;
-        drop((accepting, keeping, freshening, dialing, stopping));
+        drop((accepting, keeping, freshening, stopping));
         if let Err(Stopped::TurnedAway(sentence)) = &ended {
             quarantine(&disk, sentence)?;
         }
         Ok(ended?)
+    }
+}
+
+/// Finds the cluster that this node is to belong to, or founds it (R13, S7).
+async fn first_start(
+    context: &Rc<Context>,
+    name: ClusterId,
+    phase: &watch::Sender<Phase>,
+) -> Result<Membership, Rejection> {
+    if context.settings.joins {
+        phase.send_replace(Phase::Joining);
+        Ok(register(context).await)
+    } else {
+        find_cluster(context, name, phase).await
     }
 }
 
@@ -230,15 +243,6 @@ async fn keep_addresses(context: Rc<Context>) {
     context.addresses.keep(&context.settings.data_dir).await;
 }
 
-/// A task that ends when this is dropped.
-struct Task<T>(JoinHandle<T>);
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnation) -> Shared {
     let others: BTreeSet<NodeId> = settings.peers().collect();
     Shared {
@@ -250,6 +254,7 @@ fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnatio
         revision: watch::Sender::new(Revision::START),
         request_timeout: settings.request_timeout,
         cluster: Cell::default(),
+        configuration: RefCell::default(),
         incarnation,
         pod: settings.pod.clone(),
     }

@@ -5,22 +5,27 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::consensus::{Config, ConfigError, NodeId};
-use crate::discovery::MemberAddress;
 use crate::storage::{JournalConfig, WalConfig};
 use crate::tls;
-use crate::wire::{self, limits::LimitError};
+use crate::wire::{self, MemberAddress, limits::LimitError};
 
 /// The settings of one node; [`Settings::check`] says what is wrong with them.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// This node.
     pub id: NodeId,
-    /// Every node of the cluster, this one among them (S7: "all configured nodes"), and where it is
-    /// reached; `None` until that is learned.
+    /// This node and those that it knows (S7: "all configured nodes"), and where each is reached;
+    /// `None` until that is learned. All who are to found a cluster know all of them; a node that
+    /// joins one needs to know one other.
     pub members: BTreeMap<NodeId, Option<MemberAddress>>,
-    /// Whether peers may be reached elsewhere later, as pods are: addresses are then learned by
-    /// [`Handle::learn`](super::Handle::learn) and from peers, and kept in the data directory.
+    /// Whether those may be reached elsewhere later, as pods are. Where a node is that came after
+    /// the founding is learned in any case, and kept in the data directory.
     pub addresses_change: bool,
+    /// Whether this node never founds a cluster, but registers with the one that the others belong
+    /// to (S7).
+    pub joins: bool,
+    /// Whether the members stay those of the founding, as whoever runs pods relies on.
+    pub members_fixed: bool,
     /// The uid of the pod that this node runs in; only told on, to whoever routes to pods (R2).
     pub pod: Option<String>,
     /// The directory that is this node's alone.
@@ -90,6 +95,8 @@ impl Settings {
                 .map(|(id, address)| (id, Some(address)))
                 .collect(),
             addresses_change: false,
+            joins: false,
+            members_fixed: false,
             pod: None,
             data_dir: data_dir.into(),
             engine: Config::default(),

@@ -5,7 +5,7 @@
 //! the disk. What takes long (writing the state, verifying and restoring one that came) has threads
 //! of its own; the pieces of one on its way pass through the runtime's pool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ impl Transfers {
 
     /// The link to a peer came up: what it was told last may have been lost with the one before.
     pub(super) fn link_up(&self, peer: NodeId) {
-        if let Some(sending) = self.context.peers.get(&peer)
+        if let Some(sending) = self.context.peers.of(peer)
             && let Some((to, ack)) = &*sending.acknowledged.borrow()
         {
             push(&self.context, *to, ack);
@@ -169,6 +169,11 @@ impl Transfers {
     /// The link to a peer ended, and with it the snapshot that it was being sent.
     pub(super) fn link_ended(&mut self, peer: NodeId) {
         self.sending.retain(|to, _| to.id != peer);
+    }
+
+    /// Sends to nobody else any more.
+    pub(super) fn keep_only(&mut self, named: &BTreeSet<NodeId>) {
+        self.sending.retain(|to, _| named.contains(&to.id));
     }
 
     /// Tells the sender what became of its snapshot.
@@ -201,14 +206,14 @@ pub(super) fn acknowledge(
         delivery,
     });
     push(context, to, &ack);
-    if let Some(peer) = context.peers.get(&to.id) {
+    if let Some(peer) = context.peers.of(to.id) {
         peer.acknowledged.replace(Some((to, ack)));
     }
 }
 
 /// Sends a packet, and says whether it is on its way.
 pub(super) fn push(context: &Context, to: MemberId, packet: &Packet) -> bool {
-    let Some(peer) = context.peers.get(&to.id) else {
+    let Some(peer) = context.peers.of(to.id) else {
         return false;
     };
     peer.outbox

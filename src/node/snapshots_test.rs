@@ -7,14 +7,13 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, Index, Membership, Payload};
-use crate::discovery::MemberAddress;
 use crate::node::Settings;
 use crate::node::addresses::Addresses;
 use crate::node::context::Received;
 use crate::state::{Command, Condition, Store};
 use crate::storage::{DataDir, WalConfig};
 use crate::wire::limits::CHUNK_BYTES_MAX;
-use crate::wire::{Address, Decoder, Phase};
+use crate::wire::{Address, Decoder, MemberAddress, Phase};
 
 const LEADER: MemberId = MemberId {
     id: NodeId(1),
@@ -59,7 +58,7 @@ impl Side {
         data.found(membership(), WalConfig::default()).unwrap();
         let snapshots = data.recover(WalConfig::default()).unwrap().snapshots;
         let (sender, events) = mpsc::channel(16);
-        let addresses = Rc::new(Addresses::new(settings.members.clone(), false));
+        let addresses = Rc::new(Addresses::new(settings.id, settings.members.clone(), false));
         let own = addresses.of(id).unwrap();
         let context = Context::new(settings, own, addresses, incarnation, sender);
         let context = Rc::new(context);
@@ -76,18 +75,17 @@ impl Side {
 
     /// Lets the link to the other come up, or go down.
     fn link(&self, is_up: bool) {
-        for (id, peer) in &self.context.peers {
-            let member = [LEADER, FOLLOWER]
-                .into_iter()
-                .find(|member| member.id == *id);
-            let disk = member.filter(|_| is_up).map(|member| member.incarnation);
-            peer.outbox.reset(disk);
+        for member in [LEADER, FOLLOWER] {
+            if let Some(peer) = self.context.peers.of(member.id) {
+                peer.outbox.reset(is_up.then_some(member.incarnation));
+            }
         }
     }
 
     /// What comes next out of this side.
     async fn next(&mut self) -> Next {
-        let peer = self.context.peers.values().next().unwrap();
+        let other = self.context.peers.ids()[0];
+        let peer = self.context.peers.of(other).unwrap();
         let bytes = tokio::select! {
             bytes = peer.outbox.take() => bytes,
             event = self.events.recv() => return Next::Event(event.unwrap()),
@@ -310,8 +308,11 @@ fn a_word_that_the_link_lost_is_said_again_over_the_next_one() {
         pair.follower.link(false);
         let follower = Rc::clone(&pair.follower.context);
         let acknowledged = || {
-            let mut peers = follower.peers.values();
-            peers.any(|peer| peer.acknowledged.borrow().is_some())
+            let mut peers = follower.peers.ids().into_iter();
+            peers.any(|id| {
+                let peer = follower.peers.of(id).unwrap();
+                peer.acknowledged.borrow().is_some()
+            })
         };
         while !acknowledged() {
             tokio::select! {

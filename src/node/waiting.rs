@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use tokio::sync::oneshot;
 
-use super::handle::{Answer, Attempt};
-use crate::consensus::{Index, Position, Refusal, Term, Ticket};
+use super::handle::{Answer, Attempt, Changed, Unchanged};
+use crate::consensus::{ChangeRefusal, Index, Position, Refusal, Term, Ticket};
 use crate::state::Outcome;
 
 type Proposal = oneshot::Sender<Answer<Outcome>>;
 type Read = oneshot::Sender<Answer<()>>;
 type Transfer = oneshot::Sender<bool>;
+type Change = oneshot::Sender<Changed>;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ pub(super) struct Waiting {
     proposals: HashMap<Ticket, Proposal>,
     reads: HashMap<Ticket, Read>,
     transfers: HashMap<Ticket, Transfer>,
+    changes: HashMap<Ticket, Change>,
     /// The term of the last entry that was applied.
     term: Term,
     /// Proposals that have a place in the log.
@@ -54,6 +56,12 @@ impl Waiting {
         ticket
     }
 
+    pub(super) fn change(&mut self, reply: Change) -> Ticket {
+        let ticket = self.name();
+        self.changes.insert(ticket, reply);
+        ticket
+    }
+
     /// The proposal stands in the leader's log; `applied` is how far this node is.
     pub(super) fn accepted(&mut self, ticket: Ticket, position: Position, applied: Index) {
         let Some(reply) = self.proposals.remove(&ticket) else {
@@ -81,6 +89,14 @@ impl Waiting {
     pub(super) fn unknown(&mut self, ticket: Ticket) {
         if let Some(reply) = self.proposals.remove(&ticket) {
             tell(reply, Err(Attempt::Unknown));
+        } else if let Some(reply) = self.changes.remove(&ticket) {
+            tell(reply, Err(Unchanged::Unknown));
+        }
+    }
+
+    pub(super) fn change_ended(&mut self, ticket: Ticket, outcome: Result<(), ChangeRefusal>) {
+        if let Some(reply) = self.changes.remove(&ticket) {
+            tell(reply, outcome.map_err(Unchanged::Refused));
         }
     }
 

@@ -68,6 +68,7 @@ pub(super) fn not_started(handle: &Handle) -> Option<String> {
                 "the cluster is not founded; not heard of: {missing}"
             ))
         }
+        Phase::Joining => Some("no leader has registered this node with the cluster".to_owned()),
         Phase::Running | Phase::Stopping => None,
     }
 }

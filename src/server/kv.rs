@@ -57,7 +57,9 @@ pub(super) async fn make_fresh(handle: &Handle, stale_will_do: bool) -> Result<(
     }
     match *handle.phases().borrow() {
         Phase::Running | Phase::Stopping => Ok(()),
-        Phase::Founding(_) => Err(Problem::overloaded("this node has no state yet")),
+        Phase::Founding(_) | Phase::Joining => {
+            Err(Problem::overloaded("this node has no state yet"))
+        }
     }
 }
 

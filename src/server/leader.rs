@@ -1,22 +1,18 @@
-//! Who belongs to the cluster, who leads it, and handing that over.
+//! The cluster-info document, who leads, and handing that over.
 
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::Peer;
 use super::api::Api;
 use super::kv::collect;
 use super::query::Query;
 use super::reply::{Problem, Reply, bare, json};
+use super::{Peer, act};
 use crate::consensus::{NodeId, Role};
 use crate::state::Member;
-
-/// The longest body of a transfer request, in bytes.
-const TRANSFER_BYTES_MAX: usize = 1 << 10;
 
 /// How long a leader that is about to end tries to hand over; whoever asks it to waits two seconds
 /// (R9).
@@ -55,37 +51,6 @@ pub(super) fn leader(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
     }))
 }
 
-#[derive(Serialize)]
-struct MembersDocument {
-    term: u64,
-    members: Vec<MemberDocument>,
-}
-
-#[derive(Serialize)]
-struct MemberDocument {
-    #[serde(flatten)]
-    member: Member,
-    leader: bool,
-    /// Whether the leader hears it; null while there is no leader.
-    alive: Option<bool>,
-}
-
-/// `GET /v1/members`: everyone, dead or alive.
-pub(super) fn members(api: &Api, uri: &Uri) -> Result<Reply, Problem> {
-    Query::parse(uri.query(), &[])?;
-    let status = api.handle.status();
-    let members = api.handle.members().into_iter();
-    let documents = members.map(|(id, address)| MemberDocument {
-        member: Member::new(id, address.as_ref()),
-        leader: status.leader == Some(id),
-        alive: status.leader.map(|_| status.alive.contains(&id)),
-    });
-    Ok(json(&MembersDocument {
-        term: status.term.0,
-        members: documents.collect(),
-    }))
-}
-
 /// What a transfer request may say.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -104,13 +69,13 @@ pub(super) async fn transfer(
     request: Request<Incoming>,
 ) -> Result<Reply, Problem> {
     let (head, body) = request.into_parts();
-    allow_transfer(peer, &head.headers)?;
+    act::allow(peer, &head.headers)?;
     Query::parse(head.uri.query(), &[])?;
-    let (text, _share) = collect(api, body, TRANSFER_BYTES_MAX).await?;
+    let (text, _share) = collect(api, body, act::BODY_BYTES_MAX).await?;
     let transfer = if text.is_empty() {
         Transfer::default()
     } else {
-        read(&head.headers, &text)?
+        act::read(&head.headers, &text, "{\"to\": 2}")?
     };
     let to = transfer.to.map(NodeId);
     let is_member = |to: NodeId| api.handle.members().iter().any(|(id, _)| *id == to);
@@ -137,44 +102,6 @@ pub(super) async fn transfer(
             "no follower took over in time, this node still leads",
         ))
     } else {
-        Err(not_leading(api))
+        Err(act::not_leading(api))
     }
-}
-
-/// Only whoever is on this machine or has a certificate may ask, and no web page in their browser.
-fn allow_transfer(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
-    let refused = if !peer.may_act() {
-        "leadership is handed over from the leader's own machine, or to a client certificate; ask \
-         over loopback, or by https://"
-    } else if headers.contains_key(header::ORIGIN) {
-        "web pages may not hand leadership over; send the request without Origin"
-    } else {
-        return Ok(());
-    };
-    Err(Problem::new(StatusCode::FORBIDDEN, refused))
-}
-
-fn read(headers: &HeaderMap, text: &[u8]) -> Result<Transfer, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send the body with Content-Type: application/json",
-        ));
-    }
-    serde_json::from_slice(text).map_err(|error| {
-        Problem::bad_request(format!("the body is not like {{\"to\": 2}}: {error}"))
-    })
-}
-
-fn not_leading(api: &Api) -> Problem {
-    let sentence = match api.handle.cluster_info().leader {
-        Some(Member { id, ip, port }) => {
-            format!("this node does not lead; ask node {id} at {ip}:{port}")
-        }
-        None => "this node does not lead, and it knows no leader".to_owned(),
-    };
-    Problem::new(StatusCode::CONFLICT, sentence)
 }

@@ -14,6 +14,7 @@
 //! Not here: what a request means (`state`), how it is replicated (`node`), who may connect
 //! ([`Transport`]).
 
+mod act;
 mod admin;
 mod api;
 mod body;
@@ -26,6 +27,7 @@ mod leader;
 mod limits;
 mod listener;
 mod listing;
+mod members;
 mod metrics;
 mod pages;
 mod query;

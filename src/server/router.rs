@@ -10,7 +10,7 @@ use super::body::Body;
 use super::connection::Route;
 use super::metrics::Endpoint;
 use super::reply::{Problem, Reply};
-use super::{Peer, key_watch, kv, leader, listing, pages, role_watch};
+use super::{Peer, key_watch, kv, leader, listing, members, pages, role_watch};
 
 impl Route for Api {
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Reply {
@@ -58,6 +58,10 @@ impl Api {
                 leader::transfer(self, peer, request).await
             }
             Endpoint::Transfer => Err(Problem::not_allowed("POST")),
+            Endpoint::Members if request.method() == Method::POST => {
+                members::change(self, peer, request).await
+            }
+            Endpoint::Members if !is_read => Err(Problem::not_allowed("GET, HEAD, POST")),
             Endpoint::Admin | Endpoint::Unknown => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "no such endpoint; /v1/cluster, /v1/leader, /v1/leader/transfer, /v1/members, \
@@ -66,7 +70,7 @@ impl Api {
             _ if !is_read => Err(Problem::not_allowed("GET, HEAD")),
             Endpoint::Cluster => leader::cluster(self, request.uri()),
             Endpoint::Leader => leader::leader(self, request.uri()),
-            Endpoint::Members => leader::members(self, request.uri()),
+            Endpoint::Members => members::members(self, request.uri()),
             Endpoint::RoleWatch => role_watch::answer(self, request.uri()),
             Endpoint::Keys if key_watch::is_meant(request.uri()) => {
                 key_watch::answer(self, &request)

@@ -64,6 +64,30 @@ pub(super) struct Introduction {
     pub(super) peer: Option<Address>,
     #[prost(message, optional, tag = "6")]
     pub(super) member: Option<Member>,
+    #[prost(bool, tag = "7")]
+    pub(super) registers: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Contact {
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(super) peer: Option<Address>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) api: Option<Address>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Welcome {
+    #[prost(fixed64, optional, tag = "1")]
+    pub(super) cluster: Option<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) configuration: Option<Configuration>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) settled: Option<Position>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) contacts: Vec<Contact>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -74,6 +98,10 @@ pub(super) struct Verdict {
     pub(super) reason: u32,
     #[prost(string, tag = "3")]
     pub(super) sentence: String,
+    #[prost(message, optional, tag = "4")]
+    pub(super) welcome: Option<Welcome>,
+    #[prost(message, optional, tag = "5")]
+    pub(super) leader: Option<Contact>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

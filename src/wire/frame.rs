@@ -119,7 +119,7 @@ impl Kind {
     pub fn body_bytes_max(self) -> usize {
         match self {
             Self::Introduction => 8 << 10,
-            Self::Verdict => 2 << 10,
+            Self::Verdict => limits::WELCOME_BYTES_MAX,
             Self::Append | Self::Forward => limits::BATCH_BYTES_MAX,
             Self::Beat => 1 << 10,
             Self::SnapshotChunk => limits::CHUNK_BYTES_MAX.saturating_add(64),

@@ -6,7 +6,8 @@
 //!                    <-- preamble, Verdict --                Acceptor::refuse
 //! ```
 //!
-//! How long a side waits is the shell's to decide; what it may be made to hold is a few kilobytes.
+//! How long a side waits is the shell's to decide; what it may be made to hold is a few kilobytes,
+//! or one [`Welcome`](super::Welcome).
 
 use bytes::BytesMut;
 
@@ -14,7 +15,7 @@ use super::malformed::{Malformed, MalformedFrame};
 use super::send_error::SendError;
 use super::{
     Decoder, Frame, FrameError, Inbound, Introduction, Kind, PREAMBLE_BYTES, Phase, PreambleError,
-    Reason, TooLarge, Verdict, Versions,
+    Reason, Verdict, Versions,
 };
 
 /// Why a handshake failed. The connection must be closed.
@@ -177,9 +178,11 @@ impl Dialer {
         let theirs = self.theirs.take();
         let verdict = match (&theirs, verdict) {
             (_, refused @ Verdict::Refused { .. }) => refused,
-            (Some(theirs), verdict) => match self.ours.judge(theirs) {
-                Verdict::Welcome => verdict,
-                ours => ours,
+            (Some(theirs), verdict) => match (self.ours.judge(theirs), verdict) {
+                (refused @ Verdict::Refused { .. }, _) => refused,
+                // Whoever belongs to no cluster has no link, whatever the other says.
+                (Verdict::Noted, Verdict::Welcome) => Verdict::Noted,
+                (_, verdict) => verdict,
             },
             (None, _) => {
                 let due = Kind::Introduction;
@@ -239,9 +242,7 @@ impl Acceptor {
     ) -> Result<Option<Inbound>, SendError> {
         let start = out.len();
         Versions::OURS.append(out);
-        let appended = ours
-            .append(out)
-            .and_then(|()| verdict.append(out).map_err(SendError::from));
+        let appended = ours.append(out).and_then(|()| verdict.append(out));
         if let Err(error) = appended {
             out.truncate(start);
             return Err(error);
@@ -253,7 +254,7 @@ impl Acceptor {
 
     /// Appends the answer to a dialer that cannot be understood. A stranger to the protocol gets
     /// none: it could not read it.
-    pub fn refuse(error: &HandshakeError, out: &mut BytesMut) -> Result<(), TooLarge> {
+    pub fn refuse(error: &HandshakeError, out: &mut BytesMut) -> Result<(), SendError> {
         let reason = match error {
             HandshakeError::Preamble(PreambleError::Version { .. }) => Reason::Version,
             HandshakeError::Preamble(_) | HandshakeError::Ended => return Ok(()),

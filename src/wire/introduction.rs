@@ -1,15 +1,14 @@
 //! What a node says of itself when it meets another, and whether the two belong together.
 
-use std::fmt;
-
 use bytes::{Bytes, BytesMut};
 
-use super::check::{self, count, node_id};
+use super::address::address;
+use super::check::{self, node_id};
 use super::frame::append_body;
 use super::malformed::{Malformed, required};
 use super::message::{parse, position};
 use super::send_error::SendError;
-use super::{Kind, Reason, Verdict, body, limits};
+use super::{Address, Kind, MemberAddress, Reason, Verdict, body};
 use crate::consensus::{
     Boot, Boots, ClusterId, Hello, Incarnation, MemberId, Membership, NodeId, Position, Report,
     Term,
@@ -30,6 +29,8 @@ pub struct Introduction {
     pub peer: Address,
     /// What it is in its cluster; `None` while its disk is fresh (R13).
     pub member: Option<Member>,
+    /// Whether it wants to belong to the acceptor's cluster (S7).
+    pub registers: bool,
 }
 
 /// What a member of a cluster adds to its introduction.
@@ -45,26 +46,6 @@ pub struct Member {
     pub term: Term,
     /// The end of its durable log.
     pub durable: Position,
-}
-
-/// A host and a port, as a node advertises them.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Address {
-    /// A name or an IP address: printable ASCII without spaces, at most
-    /// [`limits::HOST_BYTES_MAX`] bytes.
-    pub host: String,
-    /// The port; not 0.
-    pub port: u16,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
 }
 
 impl Member {
@@ -90,6 +71,22 @@ impl Introduction {
         }
     }
 
+    /// Where whoever says this is reached.
+    pub fn address(&self) -> MemberAddress {
+        MemberAddress {
+            peer: self.peer.clone(),
+            api: self.api.clone(),
+        }
+    }
+
+    /// Who says this, on which disk.
+    pub fn name(&self) -> MemberId {
+        MemberId {
+            id: self.id,
+            incarnation: self.incarnation,
+        }
+    }
+
     /// What the introduction says about the founding of the cluster (R13).
     pub fn report(&self) -> Report {
         match &self.member {
@@ -101,10 +98,7 @@ impl Introduction {
     /// What the consensus core judges a member by; `None` while its disk is fresh.
     pub fn hello(&self) -> Option<Hello> {
         self.member.as_ref().map(|member| Hello {
-            member: MemberId {
-                id: self.id,
-                incarnation: self.incarnation,
-            },
+            member: self.name(),
             since: member.since,
             boots: member.boots.clone(),
             term: member.term,
@@ -188,38 +182,6 @@ impl Introduction {
     }
 }
 
-impl Address {
-    fn check(&self, field: &'static str) -> Result<(), Malformed> {
-        if self.host.is_empty() {
-            return Err(Malformed::new(field, "has no host"));
-        }
-        count(self.host.len(), limits::HOST_BYTES_MAX, field)?;
-        if !self.host.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Malformed::new(field, "is not printable ASCII"));
-        }
-        if self.port == 0 {
-            return Err(Malformed::new(field, "has no port"));
-        }
-        Ok(())
-    }
-}
-
-impl From<&Address> for body::Address {
-    fn from(address: &Address) -> Self {
-        Self {
-            host: address.host.clone(),
-            port: u32::from(address.port),
-        }
-    }
-}
-
-fn address(twin: Option<body::Address>, field: &'static str) -> Result<Address, Malformed> {
-    let body::Address { host, port } = required(twin, field)?;
-    let port = u16::try_from(port)
-        .map_err(|_| Malformed::new(field, format!("has port {port}, which does not exist")))?;
-    Ok(Address { host, port })
-}
-
 fn boots(newest: Boot, earlier: Vec<u32>) -> Result<Boots, Malformed> {
     if newest.count() == 0 {
         return Err(Malformed::missing("Introduction.member.boot"));
@@ -240,6 +202,7 @@ impl From<&Introduction> for body::Introduction {
             api: Some((&introduction.api).into()),
             peer: Some((&introduction.peer).into()),
             member: introduction.member.as_ref().map(body::Member::from),
+            registers: introduction.registers,
         }
     }
 }
@@ -255,6 +218,7 @@ impl TryFrom<body::Introduction> for Introduction {
             api: address(twin.api, "Introduction.api")?,
             peer: address(twin.peer, "Introduction.peer")?,
             member: twin.member.map(Member::try_from).transpose()?,
+            registers: twin.registers,
         };
         introduction.check()?;
         Ok(introduction)

@@ -26,6 +26,8 @@ pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 pub const HOST_BYTES_MAX: usize = 253;
 /// The longest sentence of a refusal, in bytes.
 pub const SENTENCE_BYTES_MAX: usize = 1024;
+/// The longest verdict, in bytes: one that welcomes a member tells where all others are reached.
+pub const WELCOME_BYTES_MAX: usize = 48 << 10;
 /// How much a decoder reads at a time while peers introduce themselves, in bytes.
 pub const HANDSHAKE_READ_BYTES: usize = 4 << 10;
 /// How much a decoder reads at a time from a link that is up, in bytes.
@@ -40,6 +42,14 @@ const ENTRY_OVERHEAD_BYTES: usize = 10 + 10 + 5 + 5;
 const _: () = assert!(
     ENTRIES_MAX * ENTRY_OVERHEAD_BYTES + APPEND_BYTES_MAX + COMMAND_BYTES_MAX < BATCH_BYTES_MAX,
     "every append that a core may make fits in a frame"
+);
+
+/// What a member costs at most in a welcome, in bytes: its seat, its id, and two addresses.
+const WELCOMED_BYTES: usize = 96 + 2 * (HOST_BYTES_MAX + 16);
+
+const _: () = assert!(
+    MEMBERS_MAX * WELCOMED_BYTES + SENTENCE_BYTES_MAX < WELCOME_BYTES_MAX,
+    "every welcome fits in a frame"
 );
 
 /// A consensus setting that the wire cannot carry.

@@ -32,6 +32,7 @@
 #![deny(clippy::disallowed_methods)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod address;
 mod body;
 mod check;
 mod configuration;
@@ -50,16 +51,17 @@ mod snapshot;
 mod transfer;
 mod verdict;
 
+pub use address::{Address, Contact, MemberAddress};
 pub use check::check;
 pub use decoder::Decoder;
 pub use frame::{Frame, FrameError, FrameFault, HEADER_BYTES, Kind, Phase, TooLarge, append_frame};
 pub use handshake::{Acceptor, Answer, Dialer, HandshakeError};
 pub use inbound::{Inbound, LinkError};
-pub use introduction::{Address, Introduction, Member};
+pub use introduction::{Introduction, Member};
 pub use malformed::{Malformed, MalformedFrame};
 pub use packet::Packet;
 pub use preamble::{MAGIC, PREAMBLE_BYTES, PreambleError, Versions};
 pub use send_error::SendError;
 pub use snapshot::{Delivery, Snapshot};
 pub use transfer::{Transfer, TransferError};
-pub use verdict::{Reason, Verdict};
+pub use verdict::{Reason, Verdict, Welcome};

@@ -2,11 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::address::{check_contact, contact};
+use super::check;
 use super::frame::append_body;
-use super::malformed::Malformed;
-use super::message::parse;
-use super::{Kind, TooLarge, body, limits};
-use crate::consensus::Rejection;
+use super::malformed::{Malformed, required};
+use super::message::{parse, position};
+use super::send_error::SendError;
+use super::{Contact, Kind, body, limits};
+use crate::consensus::{ClusterId, Membership, Rejection};
 
 /// Whether a link comes up.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -16,6 +19,11 @@ pub enum Verdict {
     /// Both have heard each other, but at least one belongs to no cluster yet, so there is nothing
     /// to send. Dial again once both do.
     Noted,
+    /// The dialer belongs to the cluster from now on (S7): that is agreed. There is no link yet;
+    /// dial again once this is durable.
+    Registered(Box<Welcome>),
+    /// Only the leader registers anybody: this is the one that the acceptor follows.
+    AskLeader(Box<Contact>),
     /// The link does not come up, and dialing again changes nothing by itself.
     Refused {
         /// Why, for programs.
@@ -24,6 +32,15 @@ pub enum Verdict {
         /// line.
         sentence: String,
     },
+}
+
+/// What a new member is told.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Welcome {
+    /// The cluster, and the newest configuration that is agreed on, which names the new member.
+    pub membership: Membership,
+    /// Where the others are reached, as far as the leader knows.
+    pub contacts: Vec<Contact>,
 }
 
 /// Why a link is refused.
@@ -86,6 +103,8 @@ impl Verdict {
     const WELCOME: u32 = 1;
     const NOTED: u32 = 2;
     const REFUSED: u32 = 3;
+    const REGISTERED: u32 = 4;
+    const ASK_LEADER: u32 = 5;
 
     /// A refusal whose sentence is made to fit: one line, cut where it is too long.
     pub fn refused(reason: Reason, sentence: &str) -> Self {
@@ -94,23 +113,85 @@ impl Verdict {
     }
 
     /// Appends the verdict as one frame.
-    pub fn append(&self, out: &mut BytesMut) -> Result<(), TooLarge> {
-        let (code, reason, sentence) = match self {
-            Self::Welcome => (Self::WELCOME, 0, String::new()),
-            Self::Noted => (Self::NOTED, 0, String::new()),
-            Self::Refused { reason, sentence } => (Self::REFUSED, reason.code(), fitted(sentence)),
-        };
-        let twin = body::Verdict {
+    pub fn append(&self, out: &mut BytesMut) -> Result<(), SendError> {
+        let coded = |code| body::Verdict {
             code,
-            reason,
-            sentence,
+            ..body::Verdict::default()
         };
-        append_body(Kind::Verdict, &twin, out)
+        let twin = match self {
+            Self::Welcome => coded(Self::WELCOME),
+            Self::Noted => coded(Self::NOTED),
+            Self::Registered(welcome) => {
+                welcome.check()?;
+                body::Verdict {
+                    welcome: Some((&**welcome).into()),
+                    ..coded(Self::REGISTERED)
+                }
+            }
+            Self::AskLeader(leader) => {
+                check_contact(leader, "Verdict.leader")?;
+                body::Verdict {
+                    leader: Some((&**leader).into()),
+                    ..coded(Self::ASK_LEADER)
+                }
+            }
+            Self::Refused { reason, sentence } => body::Verdict {
+                reason: reason.code(),
+                sentence: fitted(sentence),
+                ..coded(Self::REFUSED)
+            },
+        };
+        Ok(append_body(Kind::Verdict, &twin, out)?)
     }
 
     /// Reads a verdict from the body of its frame.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
         parse::<body::Verdict>("Verdict", bytes)?.try_into()
+    }
+}
+
+impl Welcome {
+    fn check(&self) -> Result<(), Malformed> {
+        let (settled, configuration) = &self.membership.settled;
+        check::members(configuration, "Verdict.welcome.configuration")?;
+        check::term(settled.term, "Verdict.welcome.settled")?;
+        let field = "Verdict.welcome.contacts";
+        check::count(self.contacts.len(), limits::MEMBERS_MAX, field)?;
+        (self.contacts.iter()).try_for_each(|contact| check_contact(contact, field))
+    }
+}
+
+impl From<&Welcome> for body::Welcome {
+    fn from(welcome: &Welcome) -> Self {
+        let Membership { cluster, settled } = &welcome.membership;
+        Self {
+            cluster: Some(cluster.0),
+            configuration: Some((&settled.1).into()),
+            settled: Some(settled.0.into()),
+            contacts: welcome.contacts.iter().map(body::Contact::from).collect(),
+        }
+    }
+}
+
+impl TryFrom<body::Welcome> for Welcome {
+    type Error = Malformed;
+
+    fn try_from(twin: body::Welcome) -> Result<Self, Malformed> {
+        let configuration = required(twin.configuration, "Verdict.welcome.configuration")?;
+        let settled = position(twin.settled, "Verdict.welcome.settled")?;
+        let cluster = ClusterId(required(twin.cluster, "Verdict.welcome.cluster")?);
+        let settled = (settled, configuration.try_into()?);
+        let read = |twin| contact(twin, "Verdict.welcome.contacts");
+        let welcome = Self {
+            membership: Membership { cluster, settled },
+            contacts: twin
+                .contacts
+                .into_iter()
+                .map(read)
+                .collect::<Result<_, _>>()?,
+        };
+        welcome.check()?;
+        Ok(welcome)
     }
 }
 
@@ -130,10 +211,21 @@ impl TryFrom<body::Verdict> for Verdict {
             0 => Err(Malformed::missing("Verdict.code")),
             Self::WELCOME => Ok(Self::Welcome),
             Self::NOTED => Ok(Self::Noted),
+            Self::REGISTERED => {
+                let welcome = required(twin.welcome, "Verdict.welcome")?;
+                Ok(Self::Registered(Box::new(welcome.try_into()?)))
+            }
+            Self::ASK_LEADER => {
+                let leader = required(twin.leader, "Verdict.leader")?;
+                Ok(Self::AskLeader(Box::new(contact(
+                    leader,
+                    "Verdict.leader",
+                )?)))
+            }
             Self::REFUSED => {
                 let sentence = twin.sentence;
                 let field = "Verdict.sentence";
-                super::check::count(sentence.len(), limits::SENTENCE_BYTES_MAX, field)?;
+                check::count(sentence.len(), limits::SENTENCE_BYTES_MAX, field)?;
                 if sentence.chars().any(char::is_control) {
                     return Err(Malformed::new(field, "has control characters"));
                 }

@@ -10,6 +10,7 @@ mod fake_api;
 mod fitness;
 mod http;
 mod large;
+mod membership;
 mod node;
 mod route;
 mod route_carry;

@@ -24,7 +24,7 @@ pub(crate) fn put(key: &str, value: impl Into<Bytes>) -> Command {
     }
 }
 
-fn value(handle: &Handle, key: &str) -> Option<Bytes> {
+pub(crate) fn value(handle: &Handle, key: &str) -> Option<Bytes> {
     handle
         .store()
         .view()

@@ -151,6 +151,7 @@ fn introduction(id: u64, expects: u64) -> Introduction {
         api: address(1),
         peer: address(2),
         member: None,
+        registers: false,
     }
 }
 

@@ -10,10 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use remember::consensus::NodeId;
-use remember::discovery::MemberAddress;
 use remember::node::{Handle, Running, Settings, start};
 use remember::server::{Limits, Mutual, Plain, Server};
-use remember::wire::Address;
+use remember::wire::{Address, MemberAddress};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
@@ -46,10 +45,14 @@ pub(crate) struct Node {
     server: Server,
 }
 
-/// Nodes `1..=size`, some of which may be stopped.
+/// Nodes `1..=size`, some of which may be stopped, and those that joined them.
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<u64, Node>,
+    /// Where each is, and where those of the founding were.
     members: BTreeMap<NodeId, MemberAddress>,
+    founders: BTreeMap<NodeId, MemberAddress>,
+    /// Whom else a node knows at its start that joins.
+    joiners: BTreeMap<u64, u64>,
     configure: Box<dyn Fn(&mut Settings)>,
     scratch: Scratch,
 }
@@ -79,7 +82,9 @@ impl Cluster {
         }
         let mut cluster = Self {
             nodes: BTreeMap::new(),
+            founders: members.clone(),
             members,
+            joiners: BTreeMap::new(),
             configure: Box::new(configure),
             scratch: Scratch::new(name),
         };
@@ -91,7 +96,14 @@ impl Cluster {
 
     async fn start_node(&mut self, id: u64, peer: TcpListener, api: TcpListener) {
         let data_dir = self.data_dir(id);
-        let mut settings = Settings::new(NodeId(id), self.members.clone(), data_dir);
+        let joins = self.joiners.get(&id);
+        let listed = |other: u64| (NodeId(other), self.members[&NodeId(other)].clone());
+        let members = match joins {
+            Some(known) => [listed(id), listed(*known)].into(),
+            None => self.founders.clone(),
+        };
+        let mut settings = Settings::new(NodeId(id), members, data_dir);
+        settings.joins = joins.is_some();
         (self.configure)(&mut settings);
         let identity = settings.tls.clone();
         let running = start(settings, peer).unwrap();
@@ -109,6 +121,43 @@ impl Cluster {
             server,
         };
         self.nodes.insert(id, node);
+    }
+
+    /// Starts a node that joins, and knows nobody but `known`. One that was there before, and is
+    /// stopped, keeps its address.
+    pub(crate) async fn join(&mut self, id: u64, known: u64) {
+        let (peer, api) = match self.members.get(&NodeId(id)) {
+            Some(at) => (bind(at.peer.port).await, bind(at.api.port).await),
+            None => (bind(0).await, bind(0).await),
+        };
+        let member = MemberAddress {
+            peer: address(&peer),
+            api: address(&api),
+        };
+        self.members.insert(NodeId(id), member);
+        self.joiners.insert(id, known);
+        self.start_node(id, peer, api).await;
+    }
+
+    /// Starts another node of an id that runs, elsewhere and on a disk of its own, which joins.
+    pub(crate) async fn twin(&self, id: u64, known: u64) -> Running {
+        let (peer, api) = (bind(0).await, bind(0).await);
+        let own = MemberAddress {
+            peer: address(&peer),
+            api: address(&api),
+        };
+        let known = (NodeId(known), self.members[&NodeId(known)].clone());
+        let members = [(NodeId(id), own), known].into();
+        let data_dir = self.scratch.0.join(format!("twin-{id}"));
+        let mut settings = Settings::new(NodeId(id), members, data_dir);
+        settings.joins = true;
+        start(settings, peer).unwrap()
+    }
+
+    /// A stopped node comes back elsewhere, if it does.
+    pub(crate) fn abandon(&mut self, id: u64) {
+        std::fs::remove_dir_all(self.data_dir(id)).unwrap();
+        self.members.remove(&NodeId(id));
     }
 
     /// Stops a node as SIGTERM would and waits for its end.

@@ -77,6 +77,7 @@ fn answered(name: &str, verdict: &Verdict) {
 fn the_handshake_has_its_recorded_bytes() {
     asked("dialer-fresh", &samples::fresh(1, 2));
     asked("dialer-member", &samples::member(1, 2));
+    asked("dialer-registers", &samples::registers(1, 2));
     answered("acceptor-welcome", &Verdict::Welcome);
     answered("acceptor-noted", &Verdict::Noted);
     let sentence = "node 1 is not a voter of this cluster";
@@ -84,4 +85,6 @@ fn the_handshake_has_its_recorded_bytes() {
         "acceptor-refused",
         &Verdict::refused(Reason::NotAdmitted, sentence),
     );
+    answered("acceptor-registered", &samples::registered());
+    answered("acceptor-ask-leader", &samples::ask_leader());
 }

@@ -80,6 +80,26 @@ fn before_the_founding_they_only_take_note() {
     }
 }
 
+/// Neither has a link by that: the one has to make durable what it was told.
+#[test]
+fn who_registers_is_welcomed_or_sent_on() {
+    let asking = samples::registers(6, 2);
+    for verdict in [samples::registered(), samples::ask_leader()] {
+        let mut opening = BytesMut::new();
+        let mut dialer = Dialer::new(&asking, &mut opening).unwrap();
+        let mut acceptor = Acceptor::default();
+        acceptor.space().extend_from_slice(&opening);
+        let theirs = acceptor.introduction().unwrap().unwrap();
+        assert!(theirs.registers);
+        assert_eq!(theirs.name(), asking.name());
+        let mut out = BytesMut::new();
+        let link = acceptor.answer(&member(2, 6), &verdict, &mut out).unwrap();
+        assert!(link.is_none());
+        dialer.space().extend_from_slice(&out);
+        assert_eq!(dialer.answer().unwrap().unwrap().verdict, verdict);
+    }
+}
+
 #[test]
 fn an_introduction_says_what_the_core_asks() {
     let member = member(1, 2);

@@ -6,7 +6,9 @@ use remember::consensus::{
     Entry, Forward, ForwardReply, Incarnation, Index, MemberId, Membership, Message, NodeId,
     Payload, Position, Refusal, Seat, Term, Verdict as Vote, VoteReply, VoteRequest,
 };
-use remember::wire::{Address, Delivery, Introduction, Member, Packet, Snapshot};
+use remember::wire::{
+    Address, Contact, Delivery, Introduction, Member, Packet, Snapshot, Verdict, Welcome,
+};
 
 /// The seventh term of the first epoch (R14).
 pub(crate) const TERM: Term = Term((1 << 32) + 7);
@@ -249,6 +251,7 @@ pub(crate) fn fresh(id: u64, expects: u64) -> Introduction {
         api: address(8000),
         peer: address(8100),
         member: None,
+        registers: false,
     }
 }
 
@@ -276,4 +279,34 @@ pub(crate) fn member(id: u64, expects: u64) -> Introduction {
         }),
         ..fresh(id, expects)
     }
+}
+
+/// One that wants to belong to the cluster.
+pub(crate) fn registers(id: u64, expects: u64) -> Introduction {
+    Introduction {
+        registers: true,
+        ..fresh(id, expects)
+    }
+}
+
+fn contact(id: u64) -> Contact {
+    (NodeId(id), fresh(id, id).address())
+}
+
+/// The word to a new member.
+pub(crate) fn registered() -> Verdict {
+    let membership = Membership {
+        cluster: ClusterId(0xfeed_beef_0000_0001),
+        settled: (at(7, 43), change()),
+    };
+    let contacts = vec![contact(2), contact(3)];
+    Verdict::Registered(Box::new(Welcome {
+        membership,
+        contacts,
+    }))
+}
+
+/// The word of a follower to a node that registers.
+pub(crate) fn ask_leader() -> Verdict {
+    Verdict::AskLeader(Box::new(contact(3)))
 }

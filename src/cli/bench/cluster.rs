@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long a node may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many nodes may join.
+const JOINERS: u8 = 2;
+
 /// How far apart the ports of one purpose are from those of the next.
 const PORTS: u16 = 100;
 
@@ -67,7 +70,7 @@ impl Plan {
         let home = Home::open("bench", None, self.keep)?;
         let mut servers = Vec::new();
         for node in 1..=self.nodes {
-            let process = self.start_node(system, node, home.path())?;
+            let process = self.start_node(system, node, home.path(), false)?;
             let log = log(home.path(), node);
             servers.push(Server::new(self.ports(system, node)[0], log, process));
         }
@@ -91,7 +94,7 @@ impl Plan {
     }
 
     fn demand_free_ports(&self, system: System) -> anyhow::Result<()> {
-        for port in (1..=self.nodes).flat_map(|node| self.ports(system, node)) {
+        for port in (1..=self.nodes + JOINERS).flat_map(|node| self.ports(system, node)) {
             if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 let sentence = format!("port {port}: {error}; choose others with --base-port");
                 return Err(Exit::Failed.because(sentence).into());
@@ -100,25 +103,37 @@ impl Plan {
         Ok(())
     }
 
-    fn start_node(&self, system: System, node: u8, home: &Path) -> anyhow::Result<Child> {
+    fn start_node(
+        &self,
+        system: System,
+        node: u8,
+        home: &Path,
+        joins: bool,
+    ) -> anyhow::Result<Child> {
         match system {
-            System::Remember => self.start_remember(node, home),
-            System::Etcd => self.start_etcd(node, home),
+            System::Remember => self.start_remember(node, home, joins),
+            System::Etcd => self.start_etcd(node, home, joins),
         }
     }
 
-    fn start_remember(&self, node: u8, home: &Path) -> anyhow::Result<Child> {
+    /// Those of the founding, and `node` if it came later.
+    fn known(&self, node: u8) -> impl Iterator<Item = u8> {
+        (1..=self.nodes).chain((node > self.nodes).then_some(node))
+    }
+
+    fn start_remember(&self, node: u8, home: &Path, joins: bool) -> anyhow::Result<Child> {
         let member = |node| {
             let [api, peer, _] = self.ports(System::Remember, node);
             format!("{node}=127.0.0.1:{peer}/127.0.0.1:{api}")
         };
-        let members: Vec<_> = (1..=self.nodes).map(member).collect();
+        let members: Vec<_> = self.known(node).map(member).collect();
         let [_, _, admin] = self.ports(System::Remember, node);
         let process = NodeProcess {
             node,
             members: members.join(","),
+            joins,
             admin: format!("127.0.0.1:{admin}"),
-            data_dir: home.join(format!("node-{node}")),
+            data_dir: data_dir(System::Remember, home, node),
             log: log(home, node),
             tls: None,
         };
@@ -126,23 +141,37 @@ impl Plan {
     }
 
     /// With all its defaults, but for who it is and where it listens.
-    fn start_etcd(&self, node: u8, home: &Path) -> anyhow::Result<Child> {
+    fn start_etcd(&self, node: u8, home: &Path, joins: bool) -> anyhow::Result<Child> {
         let program = self.etcd.as_ref().context("etcd is not to be measured")?;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let member = |node| format!("m{node}={}", url(self.ports(System::Etcd, node)[1]));
-        let members: Vec<_> = (1..=self.nodes).map(member).collect();
+        // It wants to be told of everybody who is there by then, too.
+        let known = if joins {
+            node.max(self.nodes)
+        } else {
+            self.nodes
+        };
+        let members: Vec<_> = (1..=known).map(member).collect();
         let [client, peer, _] = self.ports(System::Etcd, node);
         let mut command = super::guard::guarded(program)?;
         command
             .args(["--name", &format!("m{node}")])
             .arg("--data-dir")
-            .arg(home.join(format!("etcd-{node}")))
+            .arg(data_dir(System::Etcd, home, node))
             .args(["--listen-client-urls", &url(client)])
             .args(["--advertise-client-urls", &url(client)])
             .args(["--listen-peer-urls", &url(peer)])
             .args(["--initial-advertise-peer-urls", &url(peer)])
-            .args(["--initial-cluster", &members.join(",")]);
+            .args(["--initial-cluster", &members.join(",")])
+            .args(joins.then_some("--initial-cluster-state=existing"));
         node_process::start(command, &log(home, node))
+    }
+}
+
+fn data_dir(system: System, home: &Path, node: u8) -> PathBuf {
+    match system {
+        System::Remember => home.join(format!("node-{node}")),
+        System::Etcd => home.join(format!("etcd-{node}")),
     }
 }
 
@@ -195,6 +224,16 @@ impl Cluster {
         })
     }
 
+    /// By which number the system knows each node, by place.
+    pub(super) async fn names(&self) -> anyhow::Result<Vec<u64>> {
+        let mut names = Vec::new();
+        for server in &self.servers {
+            let view = self.view(server.port).await;
+            names.push(view.context("a node does not say who it is")?.node);
+        }
+        Ok(names)
+    }
+
     async fn view(&self, port: u16) -> Option<View> {
         let answer = ask(port, &self.system.ask_view()).await?;
         self.system.view(&answer).ok()
@@ -223,9 +262,54 @@ impl Cluster {
     pub(super) async fn start_again(&mut self, at: usize) -> anyhow::Result<()> {
         self.servers[at].ended().await?;
         let node = u8::try_from(at + 1).context("there are not as many nodes")?;
-        let process = self.plan.start_node(self.system, node, self.home.path())?;
+        let home = self.home.path();
+        let process = self.plan.start_node(self.system, node, home, false)?;
         self.servers[at].started(process);
         Ok(())
+    }
+
+    /// Where peers reach a node, running or not.
+    pub(super) fn peer_port(&self, node: u8) -> u16 {
+        self.plan.ports(self.system, node)[1]
+    }
+
+    /// Starts a node that joins, on a fresh disk: one more, or in place of one that has ended.
+    pub(super) fn join(&mut self, node: u8) -> anyhow::Result<()> {
+        let home = self.home.path();
+        let data = data_dir(self.system, home, node);
+        if data.exists() {
+            std::fs::remove_dir_all(&data)?;
+        }
+        let process = self.plan.start_node(self.system, node, home, true)?;
+        if let Some(server) = self.servers.get_mut(usize::from(node) - 1) {
+            server.started(process);
+        } else {
+            let port = self.plan.ports(self.system, node)[0];
+            let server = Server::new(port, log(home, node), process);
+            self.servers.push(server);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the last node, which belongs to the cluster no more.
+    pub(super) fn let_go(&mut self) {
+        self.servers.pop();
+    }
+
+    /// Asks the leader, as often as it says no.
+    pub(super) async fn demand(&self, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let until = Instant::now() + WHOLE;
+        loop {
+            for server in &self.servers {
+                // Whoever does not lead says no.
+                if let Some(answer) = ask(server.port, request).await {
+                    return Ok(answer);
+                }
+            }
+            let name = self.system.name();
+            anyhow::ensure!(Instant::now() < until, "{name} says no for {WHOLE:?}");
+            sleep(LOOK).await;
+        }
     }
 
     /// Asks the leader to hand over to another node; returns when it has answered.

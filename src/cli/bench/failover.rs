@@ -4,32 +4,16 @@
 //! always beside a node that lives. The outage lasts from the kill to the first acknowledgement of
 //! a write that was *begun after* the kill.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, Leader};
-use super::http::Connection;
 use super::latencies::Latencies;
 use super::system::System;
+use super::writers::{Acks, Writers};
 use crate::cli::exit::say;
-
-/// How long one write may take until its client tries again.
-const ATTEMPT: Duration = Duration::from_millis(100);
-
-/// How long a client waits after a failure.
-const TRY_AGAIN: Duration = Duration::from_millis(1);
-
-/// How long an outage may last: longer only if something is broken.
-const OUTAGE_MAX: Duration = Duration::from_mins(1);
-
-/// Writes that must be acknowledged before the leader is lost.
-const STEADY: u64 = 20;
 
 /// How long writes are watched around a hand-over.
 const AROUND: Duration = Duration::from_millis(300);
@@ -92,19 +76,15 @@ impl Rounds {
         // Not always at the same time after a heartbeat.
         self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005) | 1;
         sleep(Duration::from_millis(20 + (self.chance >> 32) % 100)).await;
-        let acks = Rc::new(Acks::new());
         // Dropped at the end of the round, whatever ends it.
-        let mut writers = JoinSet::new();
-        for port in self.cluster.ports() {
-            writers.spawn_local(write(self.cluster.system, port, Rc::clone(&acks)));
-        }
-        timeout(OUTAGE_MAX, acks.steady()).await?;
+        let writers = Writers::start(self.cluster.system, &self.cluster.ports()).await?;
+        let acks = &writers.acks;
         let outage = match self.how {
-            How::Kill => self.kill(leader, &acks).await?,
-            How::Stop => self.stop(leader, &acks).await?,
-            How::Transfer => self.transfer(leader, &acks).await?,
+            How::Kill => self.kill(leader, acks).await?,
+            How::Stop => self.stop(leader, acks).await?,
+            How::Transfer => self.transfer(leader, acks).await?,
         };
-        writers.shutdown().await;
+        drop(writers);
         if self.system() == System::Remember && outage > self.how.long() {
             // The time leads to the place in the servers' logs, which --keep keeps.
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -135,91 +115,12 @@ impl Rounds {
     }
 
     async fn transfer(&mut self, leader: Leader, acks: &Acks) -> anyhow::Result<Duration> {
-        acks.longest_gap.take();
+        acks.watch_gaps();
         self.cluster.hand_over(leader).await?;
         sleep(AROUND).await;
-        // What stands still to this moment counts as well.
-        let gap = acks.longest_gap.get().max(acks.last.get().elapsed());
+        let gap = acks.longest_gap();
         let now = self.cluster.whole().await?;
         anyhow::ensure!(now.term > leader.term, "the leader did not hand over");
         Ok(gap)
-    }
-}
-
-/// What was acknowledged, to any of the writers.
-#[derive(Debug)]
-struct Acks {
-    count: Cell<u64>,
-    last: Cell<Instant>,
-    longest_gap: Cell<Duration>,
-    /// The first acknowledgement of a write that was begun after a moment.
-    begun_after: Cell<Option<Instant>>,
-    first: Cell<Option<Instant>>,
-    came: Notify,
-}
-
-impl Acks {
-    fn new() -> Self {
-        Self {
-            count: Cell::new(0),
-            last: Cell::new(Instant::now()),
-            longest_gap: Cell::default(),
-            begun_after: Cell::default(),
-            first: Cell::default(),
-            came: Notify::new(),
-        }
-    }
-
-    fn add(&self, begun: Instant) {
-        let now = Instant::now();
-        let gap = now - self.last.replace(now);
-        self.longest_gap.set(self.longest_gap.get().max(gap));
-        self.count.set(self.count.get() + 1);
-        let counts = self.begun_after.get().is_some_and(|after| begun > after);
-        if counts && self.first.get().is_none() {
-            self.first.set(Some(now));
-        }
-        self.came.notify_one();
-    }
-
-    /// Waits until writes flow.
-    async fn steady(&self) {
-        while self.count.get() < STEADY {
-            self.came.notified().await;
-        }
-    }
-
-    /// Waits for the acknowledgement of a write that was begun after `moment`.
-    async fn of_one_begun_after(&self, moment: Instant) -> anyhow::Result<Instant> {
-        self.begun_after.set(Some(moment));
-        let acked = async {
-            loop {
-                if let Some(first) = self.first.get() {
-                    return first;
-                }
-                self.came.notified().await;
-            }
-        };
-        Ok(timeout(OUTAGE_MAX, acked).await?)
-    }
-}
-
-/// Writes through one node, for ever.
-async fn write(system: System, port: u16, acks: Rc<Acks>) {
-    let mut number = 0_u64;
-    loop {
-        if let Ok(mut connection) = Connection::open(port).await {
-            loop {
-                number += 1;
-                let put = system.put(&format!("{:08}", number % 1000), &[b'v'; 256]);
-                let begun = Instant::now();
-                match timeout(ATTEMPT, connection.exchange(&put)).await {
-                    Ok(Ok(answer)) if answer.is_success() => acks.add(begun),
-                    Ok(Ok(_)) => sleep(TRY_AGAIN).await,
-                    Ok(Err(_)) | Err(_) => break,
-                }
-            }
-        }
-        sleep(TRY_AGAIN).await;
     }
 }

@@ -15,9 +15,11 @@ mod guard;
 mod http;
 mod latencies;
 mod load;
+mod membership;
 mod report;
 mod server;
 mod system;
+mod writers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +37,7 @@ use etcd_tool::per_operation;
 use failover::{How, Rounds};
 pub(super) use guard::Exec;
 use load::{Kind, Load};
+use membership::Membership;
 use report::Row;
 use system::System;
 
@@ -56,6 +59,7 @@ pub(super) enum Bench {
     Write(Throughput),
     Read(Throughput),
     Idle(Idle),
+    Members(Members),
     #[command(hide = true)]
     Exec(Exec),
 }
@@ -126,6 +130,22 @@ pub(super) struct Idle {
     common: Common,
 }
 
+/// How long it takes until two nodes that join have a vote, until a lost disk is replaced, and how
+/// long writes stop meanwhile.
+#[derive(Args, Debug)]
+pub(super) struct Members {
+    /// How often three nodes become five and three again, and one loses its disk
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How much state there is, in MiB; the quota is 64
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
+    state_mib: u64,
+    #[command(flatten)]
+    common: Common,
+}
+
 /// What all have in common.
 #[derive(Args, Debug)]
 struct Common {
@@ -183,6 +203,7 @@ impl Bench {
             Self::Write(throughput) => throughput.measure(Kind::Write).await,
             Self::Read(throughput) => throughput.measure(Kind::Read).await,
             Self::Idle(idle) => idle.measure().await,
+            Self::Members(members) => members.measure().await,
             Self::Exec(_) => Ok(Exit::Usage),
         }
     }
@@ -365,6 +386,28 @@ impl Idle {
                 row.rss_mib = Some(cluster::mebibytes(server.memory()?));
                 rows.push(row);
             }
+        }
+        report::tell(&rows, self.common.json.as_ref())?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Members {
+    async fn measure(self) -> anyhow::Result<Exit> {
+        let plan = self.common.plan()?;
+        let mut rows = Vec::new();
+        for system in self.common.systems() {
+            let cluster = plan.start(*system).await?;
+            let mut measured = Membership::new(cluster, self.state_mib).await?;
+            for round in 1..=self.rounds {
+                measured.round().await?;
+                say(&format!(
+                    "members: {round} of {}, {}",
+                    self.rounds,
+                    system.name()
+                ));
+            }
+            rows.extend(measured.rows());
         }
         report::tell(&rows, self.common.json.as_ref())?;
         Ok(Exit::Done)

@@ -88,6 +88,43 @@ impl System {
         }
     }
 
+    /// Asks for these members to be given a vote: ids here, numbers of its own in etcd.
+    pub(super) fn promote(self, members: &[u64]) -> Vec<u8> {
+        self.change("promote", members)
+    }
+
+    /// Asks for these members to be let go.
+    pub(super) fn remove(self, members: &[u64]) -> Vec<u8> {
+        self.change("remove", members)
+    }
+
+    fn change(self, what: &str, members: &[u64]) -> Vec<u8> {
+        match self {
+            Self::Remember => {
+                let body = format!("{{\"{what}\":{members:?}}}");
+                request("POST", "/v1/members", JSON, body.as_bytes())
+            }
+            Self::Etcd => {
+                let body = format!("{{\"ID\":\"{}\"}}", members.first().unwrap_or(&0));
+                let path = format!("/v3/cluster/member/{what}");
+                request("POST", &path, JSON, body.as_bytes())
+            }
+        }
+    }
+
+    /// Tells etcd of a learner before that is started.
+    pub(super) fn add_to_etcd(peer_port: u16) -> Vec<u8> {
+        let urls = format!("[\"http://127.0.0.1:{peer_port}\"]");
+        let body = format!("{{\"peerURLs\":{urls},\"isLearner\":true}}");
+        request("POST", "/v3/cluster/member/add", JSON, body.as_bytes())
+    }
+
+    /// The number that etcd has given to a member that was added.
+    pub(super) fn added_to_etcd(answer: &[u8]) -> serde_json::Result<u64> {
+        let added: EtcdAdded = serde_json::from_slice(answer)?;
+        Ok(added.member.id.parse().unwrap_or_default())
+    }
+
     /// Asks the leader to hand over to `to`.
     pub(super) fn hand_over(self, to: u64) -> Vec<u8> {
         match self {
@@ -113,6 +150,17 @@ struct EtcdStatus {
     header: EtcdHeader,
     #[serde(default)]
     leader: String,
+}
+
+#[derive(Deserialize)]
+struct EtcdAdded {
+    member: EtcdMember,
+}
+
+#[derive(Deserialize)]
+struct EtcdMember {
+    #[serde(rename = "ID")]
+    id: String,
 }
 
 #[derive(Deserialize)]

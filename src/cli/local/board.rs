@@ -2,6 +2,7 @@
 //!
 //! On a terminal the lines scroll away above the table; elsewhere there are only lines.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use crate::cli::terminal::{Style, Terminal};
 /// What is known of all nodes.
 #[derive(Debug)]
 pub(super) struct Board {
-    rows: Vec<Row>,
+    rows: BTreeMap<u8, Row>,
     /// The term and the id of the newest leader.
     leader: Option<(u64, u8)>,
     /// When and how the leader was lost, until there is another.
@@ -26,7 +27,7 @@ pub(super) struct Board {
 }
 
 /// What is known of one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Row {
     standing: Standing,
     commit: Option<u64>,
@@ -35,15 +36,9 @@ struct Row {
 }
 
 impl Board {
-    pub(super) fn new(nodes: u8, terminal: Terminal) -> Self {
-        let row = Row {
-            standing: Standing::default(),
-            commit: None,
-            pid: None,
-            state: "starting".to_owned(),
-        };
+    pub(super) fn new(terminal: Terminal) -> Self {
         Self {
-            rows: vec![row; usize::from(nodes)],
+            rows: BTreeMap::new(),
             leader: None,
             lost: None,
             terminal,
@@ -67,8 +62,13 @@ impl Board {
     /// Notes what happened, and puts it into words if it is worth a line.
     fn take(&mut self, news: News) -> Option<String> {
         let (node, at) = (news.node, news.at);
-        let row = &mut self.rows[usize::from(node) - 1];
+        if news.what == Event::Left {
+            self.rows.remove(&node);
+            return Some(format!("node {node} has left"));
+        }
+        let row = self.rows.entry(node).or_default();
         match news.what {
+            Event::Left => None,
             Event::Started { pid } => {
                 row.pid = Some(pid);
                 "running".clone_into(&mut row.state);
@@ -161,9 +161,9 @@ impl Board {
         let head = row![
             "NODE", "ROLE", "TERM", "LEADER", "TICKETS", "COMMIT", "PID", "STATE"
         ];
-        let rows = (1..).zip(&self.rows).map(|(node, row)| row.cells(node));
+        let rows = self.rows.iter().map(|(node, row)| row.cells(*node));
         let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-        let styles = std::iter::once(None).chain(self.rows.iter().map(Row::style));
+        let styles = std::iter::once(None).chain(self.rows.values().map(Row::style));
         let lines = table::lines(&rows);
         let coloured = lines.iter().zip(styles).map(|(line, style)| {
             // A line that wraps could not be redrawn.

@@ -19,6 +19,8 @@ const IN_ORDER: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Stop {
     No,
+    /// The others are about to go on without it, so it ends by itself and is not started again.
+    ByItself,
     /// By SIGTERM: a leader hands over.
     InOrder,
     /// By SIGKILL.
@@ -47,14 +49,14 @@ impl Child {
                     self.tell(&news, Event::Started { pid }).await;
                     let ended = tokio::select! {
                         ended = process.wait() => Some(ended),
-                        _ = stop.wait_for(|stop| *stop > Stop::No) => None,
+                        _ = stop.wait_for(|stop| *stop >= Stop::InOrder) => None,
                     };
                     let Some(ended) = ended else {
                         return end(process, stop).await;
                     };
                     Event::Ended {
                         how: ended.map_or_else(|error| error.to_string(), |how| self.told(how)),
-                        restarts: self.restarts,
+                        restarts: self.restarts && *stop.borrow() == Stop::No,
                     }
                 }
                 Err(error) => Event::NotStarted {
@@ -62,9 +64,10 @@ impl Child {
                 },
             };
             self.tell(&news, event).await;
+            let restarts = self.restarts && *stop.borrow() == Stop::No;
             tokio::select! {
-                () = sleep(RESTART), if self.restarts => {}
-                _ = stop.wait_for(|stop| *stop > Stop::No) => return,
+                () = sleep(RESTART), if restarts => {}
+                _ = stop.wait_for(|stop| *stop >= Stop::InOrder) => return,
             }
         }
     }

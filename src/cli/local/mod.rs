@@ -7,29 +7,32 @@
 //! ```
 //!
 //! A child that ends is started again. When this process ends, its children do, whatever ends it.
+//! A number on stdin is how many nodes there are to be from then on.
 
 mod board;
 mod child;
 mod follow;
+mod nodes;
 
+use std::io::{BufRead as _, IsTerminal as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use super::certs;
 use super::client::block_on;
-use super::endpoint::Endpoint;
 use super::environment;
 use super::exit::{Exit, Failed, say};
 use super::home::Home;
-use super::node_process::NodeProcess;
 use super::stops::stops;
 use super::terminal::Terminal;
 use board::Board;
-use child::{Child, Stop};
+use child::Stop;
+use nodes::Nodes;
 
 /// News that wait to be shown; who has more waits.
 const NEWS_MAX: usize = 256;
@@ -37,22 +40,29 @@ const NEWS_MAX: usize = 256;
 /// How far apart the ports for clients, for peers and for health are.
 const PORTS: u16 = 100;
 
+/// The most nodes: node i has a port of its own in each hundred.
+const NODES_MAX: u8 = 9;
+
+/// How often to look whether this process has the terminal.
+const LOOK_FOR_TERMINAL: Duration = Duration::from_millis(500);
+
 /// How long a node that ended stays so.
 const RESTART: Duration = Duration::from_secs(3);
 
 /// Runs a whole cluster on this machine, for trying it out.
 ///
 /// Each node is a process with its own data directory, and a table shows who leads. Kill any of
-/// them with kill -9 and see the next leader; a node that ended is started again after 3 s. Ctrl-C
-/// ends it all and leaves nothing behind.
+/// them with kill -9 and see the next leader; a node that ended is started again after 3 s. Type a
+/// number and Enter to have so many nodes from then on. Ctrl-C ends it all and leaves nothing
+/// behind.
 ///
 /// REMEMBER_* variables reach the nodes, but for what this command says itself.
 #[derive(clap::Args, Debug)]
 #[command(after_help = super::exit::HELP)]
 pub(super) struct Local {
-    /// How many nodes
+    /// How many nodes; a cluster that --data-dir holds already grows or shrinks to that
     #[arg(long, value_name = "N", default_value_t = 5)]
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(NODES_MAX)))]
     nodes: u8,
     /// Node i listens for clients on this port + i, for peers on this + 100 + i, for questions of
     /// health on this + 200 + i
@@ -96,6 +106,8 @@ enum Event {
     Standing(Standing),
     /// It says how far the log is agreed.
     Committed(u64),
+    /// The others go on without it.
+    Left,
 }
 
 /// Where a node stands in its cluster, by its own word.
@@ -112,7 +124,7 @@ struct Standing {
 impl Local {
     pub(super) fn run(self, terminal: Terminal) -> anyhow::Result<Exit> {
         environment::check()?;
-        self.demand_free_ports()?;
+        (1..=self.nodes).try_for_each(|node| self.demand_free_ports(node))?;
         let home = Home::open("local", self.data_dir.clone(), self.keep)?;
         if self.tls {
             certs::provide(&certificates(&home), &"local".parse()?, self.nodes)?;
@@ -124,11 +136,10 @@ impl Local {
         block_on(self.watch_over(&home, terminal))
     }
 
-    /// Fails before anything is started if a port is taken.
-    fn demand_free_ports(&self) -> Result<(), Failed> {
-        let ports = (1..=self.nodes).flat_map(|node| self.ports(node));
-        let secured = (1..=self.nodes).filter(|_| self.tls);
-        let ports = ports.chain(secured.map(|node| self.secured_port(node)));
+    /// Fails before a node is started if one of its ports is taken.
+    fn demand_free_ports(&self, node: u8) -> Result<(), Failed> {
+        let secured = self.tls.then(|| self.secured_port(node));
+        let ports = self.ports(node).into_iter().chain(secured);
         let taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
         let taken: Vec<_> = ports.filter(taken).map(|port| port.to_string()).collect();
         if taken.is_empty() {
@@ -139,8 +150,8 @@ impl Local {
             taken.join(", "),
         );
         Err(Exit::Failed.because(format!(
-            "{word} {ports} on 127.0.0.1 cannot be used, so nothing was started; is another \
-             `remember local` running? End it, or choose other ports with --base-port"
+            "{word} {ports} on 127.0.0.1 cannot be used, so node {node} was not started; is \
+             another `remember local` running? End it, or choose other ports with --base-port"
         )))
     }
 
@@ -155,30 +166,13 @@ impl Local {
         self.base_port + u16::from(node) + 3 * PORTS
     }
 
-    fn members(&self) -> String {
+    /// The first so many nodes as a list of members.
+    fn members(&self, nodes: u8) -> String {
         let member = |node| {
             let [api, peer, _] = self.ports(node);
             format!("{node}=127.0.0.1:{peer}/127.0.0.1:{api}")
         };
-        (1..=self.nodes).map(member).collect::<Vec<_>>().join(",")
-    }
-
-    fn child(&self, node: u8, home: &Home) -> Child {
-        let [api, _, admin] = self.ports(node);
-        let secured = self.secured_port(node);
-        let listen_api = format!("127.0.0.1:{api},https://127.0.0.1:{secured}");
-        let process = NodeProcess {
-            node,
-            members: self.members(),
-            admin: format!("127.0.0.1:{admin}"),
-            data_dir: home.path().join(format!("node-{node}")),
-            log: home.path().join(format!("node-{node}.log")),
-            tls: self.tls.then(|| (listen_api, certificates(home))),
-        };
-        Child {
-            process,
-            restarts: !self.no_restart,
-        }
+        (1..=nodes).map(member).collect::<Vec<_>>().join(",")
     }
 
     /// Says what can be done now.
@@ -191,7 +185,8 @@ impl Local {
              \x20 curl -X PUT 127.0.0.1:{first}/v1/kv/colour -d blue\n\
              \x20 curl 127.0.0.1:{last}/v1/kv/colour\n\
              \x20 curl -N 127.0.0.1:{last}/v1/watch\n\
-             \x20 kill -9 PID                       # of the leader\n",
+             \x20 kill -9 PID                       # of the leader\n\
+             or type how many nodes there are to be, and Enter\n",
             self.nodes,
             home.path().display(),
         ));
@@ -214,42 +209,69 @@ impl Local {
     async fn watch_over(self, home: &Home, terminal: Terminal) -> anyhow::Result<Exit> {
         let mut stops = stops()?;
         let (news, mut happened) = mpsc::channel(NEWS_MAX);
-        let (stop, stopping) = watch::channel(Stop::No);
-        let mut children = JoinSet::new();
-        let mut followers = JoinSet::new();
-        for node in 1..=self.nodes {
-            let [api, _, admin] = self.ports(node);
-            let child = self.child(node, home);
-            children.spawn(child.keep_running(news.clone(), stopping.clone()));
-            let endpoint = |port| Endpoint::new("127.0.0.1", port);
-            followers.spawn(follow::standing(node, endpoint(api), news.clone()));
-            if terminal.redraws {
-                followers.spawn(follow::commit(node, endpoint(admin), news.clone()));
-            }
-        }
-        drop(news);
-        let mut board = Board::new(self.nodes, terminal);
+        let mut nodes = Nodes::new(&self, home, news, terminal.redraws);
+        nodes.start()?;
+        let mut board = Board::new(terminal);
+        let wanted = sizes(self.nodes);
         let shown = tokio::select! {
             shown = board.show(&mut happened) => shown,
+            () = nodes.follow(wanted) => Ok(()),
             _ = stops.recv() => Ok(()),
         };
         // Whatever comes now, the children are ended before this process.
-        followers.abort_all();
         drop(happened);
-        stop.send_replace(Stop::InOrder);
         say("ending all nodes");
-        let ended = async { while children.join_next().await.is_some() {} };
+        let children = nodes.stops();
+        let ended = nodes.end_all();
         tokio::pin!(ended);
         tokio::select! {
             () = &mut ended => {}
             // Asked twice: at once.
             _ = stops.recv() => {
-                stop.send_replace(Stop::AtOnce);
+                for child in children {
+                    child.send_replace(Stop::AtOnce);
+                }
                 ended.await;
             }
         }
         shown?;
         Ok(Exit::Done)
+    }
+}
+
+/// How many nodes there are to be: as the flag says, and then as the last number on stdin does.
+fn sizes(first: u8) -> watch::Receiver<u8> {
+    let (sender, sizes) = watch::channel(first);
+    // It waits for a line as long as this process lives.
+    std::thread::spawn(move || {
+        while let Some(line) = typed() {
+            let size = line.trim().parse().ok();
+            match size.filter(|size| (1..=NODES_MAX).contains(size)) {
+                Some(size) if sender.send(size).is_err() => return,
+                Some(_) => {}
+                None => say(&format!(
+                    "type how many nodes there are to be, 1 to {NODES_MAX}"
+                )),
+            }
+        }
+        // The last number still counts.
+        std::thread::park();
+        drop(sender);
+    });
+    sizes
+}
+
+/// The next line on stdin. A process in the background must not read from its terminal: it would be
+/// stopped.
+fn typed() -> Option<String> {
+    let stdin = std::io::stdin();
+    while stdin.is_terminal() && tcgetpgrp(&stdin).ok() != Some(getpgrp()) {
+        std::thread::sleep(LOOK_FOR_TERMINAL);
+    }
+    let mut line = String::new();
+    match stdin.lock().read_line(&mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(line),
     }
 }
 

@@ -10,6 +10,7 @@ mod corpus;
 mod hex;
 mod hostile;
 mod keys;
+mod members;
 mod pages;
 mod ports;
 mod watches;

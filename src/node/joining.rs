@@ -1,0 +1,98 @@
+//! How a node comes to a cluster that exists (S7): it goes through its peers, is told who leads,
+//! and registers there. The leader names it a learner; once that is agreed, it is welcomed.
+//!
+//! Nothing is decided here, and nothing is remembered: to register twice is the same as once.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::context::Context;
+use super::dialer::{DialError, Dialed, WAIT_REFUSED, dial, dial_at};
+use crate::consensus::{Membership, NodeId, Position};
+use crate::wire::Welcome;
+
+/// How long to wait before all are asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Registers until the cluster names this node on its disk, and says what to make durable.
+pub(super) async fn register(context: &Context) -> Membership {
+    info!("looking for a leader to register with");
+    context.registers.set(true);
+    let mut wait = ASK_AGAIN;
+    loop {
+        let mut is_refused = false;
+        for peer in context.peers.ids() {
+            match ask(context, peer).await {
+                Asked::Welcomed(welcome) => {
+                    context.registers.set(false);
+                    return settle(context, *welcome);
+                }
+                Asked::InVain => {}
+                Asked::Refused => is_refused = true,
+            }
+        }
+        // An earlier disk of this id counts as there for a moment after its end (R13).
+        wait = if is_refused {
+            (wait * 2).min(WAIT_REFUSED)
+        } else {
+            ASK_AGAIN
+        };
+        sleep(wait).await;
+    }
+}
+
+enum Asked {
+    Welcomed(Box<Welcome>),
+    InVain,
+    /// It may be that only a person changes that.
+    Refused,
+}
+
+/// Asks a node, and whoever leads by its word.
+async fn ask(context: &Context, peer: NodeId) -> Asked {
+    let asked = match dial(context, peer).await {
+        Ok(Dialed::SentOn(leader)) => {
+            let (id, at) = *leader;
+            debug!(peer = peer.0, leader = id.0, at = %at.peer, "sent on to the leader");
+            dial_at(context, id, &at).await
+        }
+        asked => asked,
+    };
+    match asked {
+        Ok(Dialed::Registered(welcome)) => Asked::Welcomed(welcome),
+        // Whoever leads by now, it is somebody else.
+        Ok(Dialed::SentOn(_) | Dialed::Noted(_) | Dialed::Up(..)) => Asked::InVain,
+        Err(DialError::Certificate(_) | DialError::TurnedAway { .. }) => Asked::Refused,
+        Err(error) => {
+            debug!(peer = peer.0, %error, "not registered");
+            Asked::InVain
+        }
+    }
+}
+
+/// Takes in where the others are; what is left is to be made durable.
+pub(super) fn settle(context: &Context, welcome: Welcome) -> Membership {
+    let Welcome {
+        membership,
+        contacts,
+    } = welcome;
+    let (position, configuration) = &membership.settled;
+    let joined = configuration
+        .seats()
+        .filter(|(_, seat)| seat.since > Position::START);
+    for (member, _) in joined {
+        context.addresses.loosen(member.id);
+    }
+    for (id, at) in contacts {
+        context.addresses.introduce(id, at);
+    }
+    info!(
+        cluster = format!("{:016x}", membership.cluster.0),
+        index = position.index.0,
+        members = configuration.seats().len(),
+        "registered"
+    );
+    membership
+}
