@@ -9,7 +9,7 @@ CARGO := cargo
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # The stages of `make test`, in order: the cheap ones first.
-STAGES := fmt lint layers unit sim faults mutants doc chart cluster
+STAGES := fmt lint layers unit proofs doc chart cluster
 
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
 NEEDS := cc:build-essential make:build-essential git:git \
@@ -47,8 +47,8 @@ ROUNDS ?= 100
 INPUTS ?= 10000000
 SEED ?= 1
 
-.PHONY: help test $(STAGES) machine deps sim soak fuzz tidy deny bench bench-deps bench-load clean \
-    bench-cluster image chart-deps cluster-deps cluster-up cluster-down try
+.PHONY: help test $(STAGES) sim faults mutants machine deps soak fuzz tidy deny bench bench-deps \
+    bench-load clean bench-cluster image chart-deps cluster-deps cluster-up cluster-down try
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
@@ -143,6 +143,18 @@ unit: ## All tests: of the modules, of the documents, of the repository itself.
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation
 
+# Faults wait most of the time, and nothing in them depends on how fast the machine is.
+proofs: ## Simulation, mutants and faults, the last ones beside the others.
+	$(CARGO) test --locked --profile sim --no-default-features --test simulation --no-run
+	$(CARGO) test --locked --profile sim --test faults --no-run
+	@mkdir -p target; set -m; $(MAKE) faults >target/faults.log 2>&1 & faults=$$!; set +m; \
+	trap 'kill -- -$$faults 2>/dev/null || true; wait $$faults || true' EXIT; \
+	$(MAKE) sim mutants; \
+	printf '\nfaults, beside them (target/faults.log):\n'; \
+	if wait $$faults; then tail -n 12 target/faults.log; \
+	else cat target/faults.log; echo 'the faults failed' >&2; exit 1; fi; \
+	trap - EXIT
+
 faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in namespaces of its own.
 	$(CARGO) test --locked --profile sim --test faults
 
@@ -196,7 +208,7 @@ deny: ## Licences, bans and sources of all dependencies, by cargo-deny (installe
 	    || CARGO_TARGET_DIR=.cache/target $(CARGO) install --locked --root .cache/tools cargo-deny
 	PATH="$(CURDIR)/.cache/tools/bin:$$PATH" $(CARGO) deny check licenses bans sources
 
-bench: bench-deps ## Measures everything beside etcd: 25 minutes; nothing else should run.
+bench: bench-deps ## Measures everything beside etcd: 35 minutes; nothing else should run.
 	$(CARGO) build --locked --release
 	tools/bench target/release/remember target/bench
 
