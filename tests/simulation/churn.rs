@@ -12,7 +12,7 @@ use remember::consensus::{
 };
 
 use super::machine::{Life, Machine};
-use super::oracle::is_agreed;
+use super::majority::is_agreed;
 use super::tally::Counted;
 use super::world::{Event, World, tell};
 

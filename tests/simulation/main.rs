@@ -36,6 +36,8 @@ mod image;
 #[path = "../support/linearizability/mod.rs"]
 mod linearizability;
 mod machine;
+#[path = "../support/majority.rs"]
+mod majority;
 mod network;
 mod oracle;
 mod plan;

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use remember::consensus::{
     AppendOutcome, Ballot, Boot, ClusterId, Configuration, Entry, Index, IoSeq, MemberId,
-    Membership, Message, NodeId, Payload, Placed, Position, Record, Rejection, Role, Seat, Status,
-    Term, Verdict, Write,
+    Membership, Message, NodeId, Payload, Placed, Position, Record, Rejection, Role, Status, Term,
+    Verdict, Write,
 };
 
 use super::digest::Digest;
 use super::image::Image;
+use super::majority::{is_agreed, is_majority};
 
 /// What was ever agreed, and what each node has said and written.
 pub(crate) struct Oracle {
@@ -532,20 +533,4 @@ impl Oracle {
     fn witness(&mut self, id: NodeId) -> &mut Witness {
         self.witnesses.get_mut(&id).expect("a node of this cluster")
     }
-}
-
-/// Whether a majority of each set that counts says so: worked out without the code under test.
-pub(crate) fn is_agreed(configuration: &Configuration, says: impl Fn(MemberId) -> bool) -> bool {
-    is_majority(configuration, |seat| seat.votes, &says)
-        && is_majority(configuration, |seat| seat.outgoing, &says)
-}
-
-fn is_majority(
-    configuration: &Configuration,
-    counts: fn(&Seat) -> bool,
-    says: impl Fn(MemberId) -> bool,
-) -> bool {
-    let counted = configuration.seats().filter(|(_, seat)| counts(seat));
-    let said: Vec<_> = counted.map(|(member, _)| says(member)).collect();
-    said.is_empty() || said.iter().filter(|said| **said).count() > said.len() / 2
 }
