@@ -395,7 +395,6 @@ impl World {
             return;
         }
         self.stop(id, true);
-        self.oracle.loses_disk(id);
         let mut rng = self.rng.fork();
         let machine = self.machine_mut(id);
         machine.disk = Disk::new(id, &mut rng);
@@ -409,7 +408,8 @@ impl World {
     fn restore(&mut self, id: NodeId) {
         let others = self.whole().into_iter().filter(|other| *other != id);
         let known = others
-            .map(|other| self.oracle.remembered_boot(other, id).count())
+            .map(|other| self.oracle.remembered_boot(self.name(other), self.name(id)))
+            .map(Boot::count)
             .min();
         let old = self
             .machine(id)
@@ -421,7 +421,7 @@ impl World {
             return;
         }
         self.stop(id, true);
-        self.oracle.loses_disk(id);
+        self.oracle.loses_disk(self.name(id));
         let machine = self.machine_mut(id);
         let (disk, boot) = machine.copy.take().expect("there is one");
         machine.disk = disk;
@@ -442,7 +442,7 @@ impl World {
 
     /// Takes the copy at a power cut, and cuts the power again so that the copy becomes old.
     fn copy_disk(&mut self, id: NodeId) {
-        let boot = self.oracle.boot(id);
+        let boot = self.oracle.boot(self.name(id));
         if self.machine(id).copy.is_none() && boot > Boot(0) {
             self.cut_power(id);
             let mut rng = self.rng.fork();

@@ -54,6 +54,7 @@ mod storage;
 mod story;
 mod sweep;
 mod tally;
+mod witness;
 mod world;
 
 use std::process::ExitCode;
