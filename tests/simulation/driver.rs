@@ -177,6 +177,8 @@ impl World {
                 ..
             } => {
                 self.count(Counted::Elections);
+                let is_replaced = self.machine(id).is_replaced();
+                assert!(!is_replaced, "{id:?} leads from a disk that was replaced");
                 self.oracle.leads(self.name(id), *term);
             }
             Told::Suspected { why, .. } => self.count(match why {

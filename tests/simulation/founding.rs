@@ -17,11 +17,9 @@ use super::world::{Deed, Event, World, tell};
 impl World {
     /// A machine starts its process, unless one runs or it has no power.
     pub(crate) fn start(&mut self, id: NodeId) {
-        let founders = self.plan.nodes;
         let machine = self.machine_mut(id);
         let never = !matches!(machine.gone, None | Some(Gone::Wiped | Gone::OldCopy));
-        let is_spare = id.0 > founders && machine.gone.is_none() && !machine.disk.is_member();
-        if machine.process.is_some() || !machine.powered || never || is_spare {
+        if machine.process.is_some() || !machine.powered || never || machine.awaits_welcome() {
             return;
         }
         let found = match machine.disk.start() {

@@ -41,6 +41,7 @@ mod majority;
 mod network;
 mod oracle;
 mod plan;
+mod replacing;
 mod replica;
 mod request;
 mod rng;

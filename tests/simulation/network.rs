@@ -235,6 +235,8 @@ impl World {
             tell!(self, "{to:?} turns {from:?} away: {rejection}");
             if matches!(rejection, Rejection::Removed { .. }) {
                 self.count(Counted::Removed);
+                let is_replaced = self.machine(from).is_replaced();
+                (self.tally).count_many(Counted::ReplacedTurned, u64::from(is_replaced));
                 let deed = Deed::Undialed(to, LinkEvent::Unreachable);
                 return self.after(back, Event::Process(from, life, deed));
             }

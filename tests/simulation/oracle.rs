@@ -143,6 +143,12 @@ impl Oracle {
         self.settled.iter().rfind(until).expect("a founded cluster")
     }
 
+    /// All that were ever agreed on and name this member, the oldest first.
+    pub(crate) fn agreed_naming(&self, member: MemberId) -> Vec<Placed> {
+        let naming = |placed: &&Placed| placed.1.names(member);
+        self.settled.iter().filter(naming).cloned().collect()
+    }
+
     /// The cluster's name.
     pub(crate) fn cluster(&self) -> ClusterId {
         self.cluster.expect("a founded cluster")

@@ -390,9 +390,7 @@ impl World {
     fn lay_spare_disks(&mut self) {
         let founders = place(NodeId(self.plan.nodes)) + 1;
         for machine in &mut self.machines[founders..] {
-            let found = machine.disk.start().expect("nothing goes wrong yet");
-            machine.incarnation = found.incarnation;
-            machine.disk.kill();
+            machine.lay_spare_disk();
         }
     }
 
@@ -433,6 +431,8 @@ fn machine(id: NodeId, plan: &Plan, rng: &mut Rng) -> Machine {
         stalled_until: Duration::ZERO,
         rotted: false,
         copy: None,
+        spare: false,
+        aside: None,
         powered: true,
         gone: None,
         process: None,
