@@ -23,7 +23,7 @@ impl World {
     /// service at each of them, one log and one state.
     pub(crate) fn heal(&mut self) {
         self.end_trouble();
-        // Who is named may be agreed on only now, and nobody else welcomes them whose leader is gone.
+        // Some are agreed on only now, and whoever was to welcome them may lead no longer.
         for _ in 0..WELCOMES {
             self.welcome_all();
             self.run_for(RECOVERY / WELCOMES);
