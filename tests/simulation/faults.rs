@@ -471,7 +471,8 @@ impl World {
         }
     }
 
-    fn ask_to_hand_over(&mut self, id: NodeId) {
+    /// A node is asked to let another one lead, whoever that is.
+    pub(crate) fn ask_to_hand_over(&mut self, id: NodeId) {
         let ids = self.ids();
         let to = if self.rng.chance(500) {
             None

@@ -179,7 +179,12 @@ impl World {
             let leader = self.rng.pick(&leaders);
             let configuration = self.member(leader).node.configuration();
             let change = next_step(member, configuration);
+            let hands_over = is_replacement(&change) && self.rng.chance(300);
             self.ask_for_change(leader, change);
+            if hands_over {
+                // Whoever leads next has to be elected by the voters before and after the change.
+                self.ask_to_hand_over(leader);
+            }
         }
         self.register_later(member);
     }
