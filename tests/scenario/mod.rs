@@ -15,6 +15,8 @@ mod disk;
 mod inspection;
 mod link;
 mod machine;
+#[path = "../support/majority.rs"]
+mod majority;
 mod membership;
 mod message;
 mod narration;

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use remember::consensus::{
-    Configuration, Entry, HardState, Incarnation, Index, MemberId, NodeId, Payload, Position, Seat,
+    Configuration, Entry, HardState, Incarnation, Index, MemberId, NodeId, Payload, Position,
     Status, Term, Ticket,
 };
+
+use super::majority::is_agreed;
 
 /// All that the cluster has promised so far.
 #[derive(Default)]
@@ -68,7 +70,7 @@ impl Ledger {
             ));
         }
         let gave_it = |voter: MemberId| self.voted(voter.incarnation, term, leader);
-        if is_held(configuration, gave_it) {
+        if is_agreed(configuration, gave_it) {
             return Ok(());
         }
         let votes = configuration.members().filter(|it| gave_it(*it)).count();
@@ -152,14 +154,4 @@ impl Ledger {
         self.views.insert(id, View { term, commit });
         Ok(())
     }
-}
-
-/// Whether a majority of each set that counts says so: worked out without the code under test.
-pub(crate) fn is_held(configuration: &Configuration, says: impl Fn(MemberId) -> bool) -> bool {
-    let majority = |counts: fn(&Seat) -> bool| {
-        let counted = configuration.seats().filter(|(_, seat)| counts(seat));
-        let counted: Vec<_> = counted.map(|(member, _)| says(member)).collect();
-        counted.is_empty() || counted.iter().filter(|says| **says).count() > counted.len() / 2
-    };
-    majority(|seat| seat.votes) && majority(|seat| seat.outgoing)
 }

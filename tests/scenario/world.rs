@@ -12,11 +12,11 @@ use remember::consensus::{
 use super::cluster::crash;
 use super::disk::{Disk, Work};
 use super::machine::Machine;
+use super::majority::is_agreed;
 use super::message::{boot, command, span};
 use super::narration::{self, Weight};
 use super::network::{Fate, Flight, Network};
 use super::safety::Ledger;
-use super::safety::is_held;
 
 /// Everything there is in a story.
 #[derive(Default)]
@@ -430,7 +430,7 @@ impl World {
             let Process::Runs(node) = &self.member(id)?.process else {
                 return Err(format!("{id:?} applies and does not run"));
             };
-            let is_held = is_held(node.configuration(), holds);
+            let is_held = is_agreed(node.configuration(), holds);
             self.ledger.record_applied(entry, is_held)?;
             self.member_mut(id)?.machine.apply(entry)?;
         }

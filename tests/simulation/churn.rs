@@ -2,7 +2,8 @@
 //!
 //! Some machines are spare at the founding. Now and then whoever leads is asked to let one learn,
 //! to let learners vote, or to let members go; who was refused or forgotten half way is asked for
-//! again. Who is named is welcomed, which is what a leader does by itself once nodes register.
+//! again; sometimes somebody else is asked, who has to refuse. Who is named is welcomed, which is
+//! what a leader does by itself once nodes register, and may come late.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use remember::consensus::{
 };
 
 use super::machine::{Life, Machine};
-use super::oracle::is_agreed;
+use super::majority::is_agreed;
+use super::replacing::is_replacement;
 use super::tally::Counted;
 use super::world::{Event, World, tell};
 
@@ -24,38 +26,55 @@ impl World {
         self.after(delay, Event::Churn);
     }
 
-    /// Whoever leads is asked to change something.
+    /// Whoever leads is asked to change something, or anybody else.
     pub(crate) fn churn(&mut self) {
         if !self.troubled {
             return;
         }
         self.schedule_churn();
+        if self.rng.chance(300) {
+            self.welcome_all();
+        }
         // A leader still hears for a moment who is gone for ever. Were that one needed from now on,
         // the change would never be agreed on, and nothing else either.
         if self.now < self.churn_not_before {
             return;
         }
+        let asked = if self.rng.chance(100) {
+            let running = |id: &NodeId| self.machine(*id).member().is_some();
+            self.ids().into_iter().filter(running).collect()
+        } else {
+            self.leaders()
+        };
+        if asked.is_empty() {
+            return;
+        }
+        let asked = self.rng.pick(&asked);
+        if let Some(change) = self.some_change(asked) {
+            self.ask_for_change(asked, change);
+        }
+    }
+
+    /// Those who lead, and know what is agreed; several if some have not heard of each other.
+    pub(crate) fn leaders(&self) -> Vec<NodeId> {
         let leads = |id: &NodeId| {
             let member = self.machine(*id).member();
             member.is_some_and(|member| member.node.status().established)
         };
-        let leaders: Vec<_> = self.ids().into_iter().filter(leads).collect();
-        if leaders.is_empty() {
-            return;
-        }
-        let leader = self.rng.pick(&leaders);
-        let Some(change) = self.some_change(leader) else {
-            return;
-        };
-        tell!(self, "{leader:?} is asked for {change:?}");
-        let requests = &mut self.member(leader).requests;
-        let ticket = requests.ticket();
-        requests.changes.insert(ticket, change.clone());
-        self.input(leader, Input::Change { ticket, change });
+        self.ids().into_iter().filter(leads).collect()
     }
 
-    fn some_change(&mut self, leader: NodeId) -> Option<Change> {
-        let configuration = self.member(leader).node.configuration().clone();
+    /// A node is asked to change the members.
+    pub(crate) fn ask_for_change(&mut self, id: NodeId, change: Change) {
+        tell!(self, "{id:?} is asked for {change:?}");
+        let requests = &mut self.member(id).requests;
+        let ticket = requests.ticket();
+        requests.changes.insert(ticket, change.clone());
+        self.input(id, Input::Change { ticket, change });
+    }
+
+    fn some_change(&mut self, asked: NodeId) -> Option<Change> {
+        let configuration = self.member(asked).node.configuration().clone();
         let named: Vec<_> = configuration.members().collect();
         let learners: Vec<_> = named
             .iter()
@@ -65,8 +84,7 @@ impl World {
         let outside: Vec<_> = self
             .machines
             .iter()
-            .filter(|machine| machine.gone.is_none() && !machine.rotted)
-            .filter(|machine| machine.incarnation != Incarnation(0))
+            .filter(|machine| machine.is_whole() && machine.incarnation != Incarnation(0))
             .map(Machine::name)
             .filter(|member| !named.contains(member))
             .collect();
@@ -99,24 +117,60 @@ impl World {
         let change = change.expect("somebody asked for it");
         tell!(self, "{id:?} ends {change:?}: {outcome:?}");
         self.count(match (&change, outcome) {
+            (_, Err(ChangeRefusal::NotLeader)) => Counted::ChangesMisdirected,
             (_, Err(_)) => Counted::ChangesRefused,
             (Change::Learn(_), Ok(())) => Counted::Learners,
+            (Change::Vote { .. }, Ok(())) if is_replacement(&change) => Counted::Replaced,
             (Change::Vote { .. }, Ok(())) => Counted::VotersChanged,
         });
+        if outcome.is_ok() {
+            self.demand_change(id, &change);
+        }
         if let (Change::Learn(member), Ok(()) | Err(ChangeRefusal::Named(_))) = (change, outcome) {
-            self.welcome(member.id);
+            // Else somebody else does it later.
+            if self.rng.chance(700) {
+                self.welcome(member.id);
+            }
         }
     }
 
+    /// A change that is done is agreed on, to the last step.
+    fn demand_change(&self, id: NodeId, change: &Change) {
+        let (_, agreed) = self.oracle.agreed_until(self.applied(id));
+        let is_done = match change {
+            Change::Learn(member) => agreed.names(*member),
+            Change::Vote { promoted, removed } => {
+                let votes = |member: &MemberId| agreed.lets_vote(*member);
+                let left = |member: &MemberId| !agreed.names(*member);
+                promoted.iter().all(votes) && removed.iter().all(left)
+            }
+        };
+        assert!(
+            is_done && !agreed.is_joint(),
+            "{id:?} says that {change:?} is done, but agreed is {agreed:?}"
+        );
+    }
+
     /// Puts what is agreed on the disk of a new member, and starts it. Whoever knows its cluster
-    /// already finds its way by itself.
+    /// already finds its way by itself. The word may be late, but names that member.
     pub(crate) fn welcome(&mut self, id: NodeId) {
-        let (settled, cluster) = (self.oracle.agreed().clone(), self.oracle.cluster());
-        let machine = self.machine_mut(id);
-        let is_awaited = settled.1.names(machine.name()) && !machine.disk.is_member();
-        if !is_awaited || !machine.powered || machine.gone.is_some() || machine.process.is_some() {
+        let machine = self.machine(id);
+        let name = machine.name();
+        let is_named = self.oracle.is_founded() && self.oracle.agreed().1.names(name);
+        let waits = machine.awaits_welcome() && machine.process.is_none();
+        if !is_named || !waits || !machine.powered {
             return;
         }
+        let all = self.oracle.agreed_naming(name);
+        let place = if self.rng.chance(300) {
+            self.rng.place(all.len())
+        } else {
+            all.len() - 1
+        };
+        let is_late = place + 1 < all.len();
+        (self.tally).count_many(Counted::WelcomedLate, u64::from(is_late));
+        let (settled, cluster) = (all[place].clone(), self.oracle.cluster());
+        let machine = self.machine_mut(id);
         let membership = Membership { cluster, settled };
         let started = machine.disk.start();
         let adopted = started.and_then(|_| machine.disk.adopt(membership));
@@ -156,7 +210,7 @@ impl World {
     pub(crate) fn may_spare(&self, id: NodeId) -> bool {
         let is_whole = |member: MemberId| {
             let machine = self.machine(member.id);
-            member.id != id && machine.gone.is_none() && !machine.rotted
+            member.id != id && machine.name() == member && machine.is_whole()
         };
         let running = self.machines.iter().filter_map(|machine| machine.member());
         let configurations = running.map(|member| member.node.configuration());
@@ -167,9 +221,14 @@ impl World {
             .iter()
             .filter(|machine| machine.gone.is_none());
         let mut members = members.filter(|machine| machine.disk.is_member());
-        let all_run = members.all(|machine| machine.member().is_some());
+        let all_run = members.all(|machine| machine.member().is_some() && !machine.is_replaced());
+        // Nor does anybody know what comes of a change that is still to be judged.
+        let is_change = |input: &Input| matches!(input, Input::Change { .. });
+        let running = self.machines.iter().filter_map(|machine| machine.member());
+        let mut inputs = running.flat_map(|member| &member.inbox);
+        let is_asked = inputs.any(is_change);
         self.oracle.is_founded()
-            && (all_run || self.plan.spares == 0)
+            && ((all_run && !is_asked) || self.plan.spares == 0)
             && goes_on(&self.oracle.agreed().1)
             && configurations.into_iter().all(goes_on)
     }

@@ -462,6 +462,11 @@ impl World {
 
     /// A read may be answered at an index.
     pub(crate) fn read_at(&mut self, id: NodeId, ticket: Ticket, index: Index) {
+        let is_replaced = self.machine(id).is_replaced();
+        assert!(
+            !is_replaced,
+            "{id:?} serves reads from a disk that was replaced"
+        );
         let requests = &mut self.member(id).requests;
         let operation = requests
             .asked

@@ -72,7 +72,10 @@ impl World {
         } else {
             self.expect_turn(id);
         }
-        self.oracle.after_turn(id, &status);
+        let name = self.name(id);
+        let member = self.machine(id).member().expect("it has taken a turn");
+        let configuration = member.node.configuration().clone();
+        self.oracle.after_turn(name, &status, &configuration);
         self.consider_snapshot(id, &status);
     }
 
@@ -112,8 +115,7 @@ impl World {
         match output {
             Output::Write(write) => self.write(id, write),
             Output::Send { to, message } => {
-                let (sender, configuration) = self.name_and_configuration(id);
-                self.oracle.sent(sender, &configuration, to, &message);
+                self.oracle.sent(self.name(id), to, &message);
                 self.count_message(&message);
                 self.send(id, to, message);
             }
@@ -142,20 +144,20 @@ impl World {
 
     fn write(&mut self, id: NodeId, write: Write) {
         tell!(self, "{id:?} writes {:?} {:?}", write.seq, write.records);
-        self.oracle.issued(id, &write);
+        self.oracle.issued(self.name(id), &write);
         self.queue_job(id, Job::Write(write));
     }
 
     fn apply(&mut self, id: NodeId, entries: &[remember::consensus::Entry]) {
         assert!(!entries.is_empty(), "nothing to apply is nothing to say");
         for entry in entries {
-            self.oracle.applied(id, entry);
+            self.oracle.applied(self.name(id), entry);
             self.clients.committed(entry);
             let member = self.member(id);
             let outcome = member.replica.apply(entry);
             let hash = member.replica.view().hash();
             self.clients.applied(id, entry, &outcome);
-            self.oracle.hashed(id, entry.index, hash);
+            self.oracle.hashed(self.name(id), entry.index, hash);
             self.resolve_writes(id, entry.position());
         }
         tell!(
@@ -175,8 +177,9 @@ impl World {
                 ..
             } => {
                 self.count(Counted::Elections);
-                let (leader, configuration) = self.name_and_configuration(id);
-                self.oracle.leads(leader, &configuration, *term);
+                let is_replaced = self.machine(id).is_replaced();
+                assert!(!is_replaced, "{id:?} leads from a disk that was replaced");
+                self.oracle.leads(self.name(id), *term);
             }
             Told::Suspected { why, .. } => self.count(match why {
                 Suspicion::Silence => Counted::SuspectedSilence,

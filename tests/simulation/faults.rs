@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remember::consensus::{Boot, Input, NodeId};
+use remember::consensus::{Boot, Input, MemberId, NodeId};
 
 use super::disk::Disk;
 use super::machine::Gone;
@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     Wipe,
     /// A disk is replaced by an old copy of it, for ever.
     OldCopy,
+    /// A disk is replaced by an empty one, which is let in as another member if members change.
+    Replace,
     /// Somebody asks for a hand-over.
     Transfer,
     /// A node is told not to stand for a while.
@@ -64,6 +66,7 @@ impl Fault {
         Self::Rot,
         Self::Wipe,
         Self::OldCopy,
+        Self::Replace,
         Self::Transfer,
         Self::Retire,
     ];
@@ -79,6 +82,14 @@ pub(crate) enum Mending {
     Network,
     /// A node may stand again.
     Stand(NodeId),
+    /// A machine gets another disk, as soon as its old one can be done without.
+    Exchange(NodeId),
+    /// A disk that came in the place of another one asks to be let in.
+    Member(MemberId),
+    /// A machine gets its old disk back, perhaps.
+    OldDisk(NodeId),
+    /// A machine has its new disk again.
+    NewDisk(NodeId),
 }
 
 impl World {
@@ -136,6 +147,7 @@ impl World {
             Fault::Rot => self.rot(id),
             Fault::Wipe => self.wipe(id),
             Fault::OldCopy => self.restore(id),
+            Fault::Replace => self.replace_disk(id),
             Fault::Transfer => self.ask_to_hand_over(id),
             Fault::Retire => self.retire(id),
         }
@@ -152,6 +164,10 @@ impl World {
             Mending::Disk(id) => self.machine_mut(*id).disk.empty(),
             Mending::Network => self.network.heal(),
             Mending::Stand(id) => self.allow_to_stand(*id),
+            Mending::Exchange(id) => self.replace_disk(*id),
+            Mending::Member(member) => self.register(*member),
+            Mending::OldDisk(id) => self.put_back(*id),
+            Mending::NewDisk(id) => self.end_visit(*id),
         }
     }
 
@@ -161,6 +177,7 @@ impl World {
         self.troubled = false;
         self.network.heal();
         for id in self.ids() {
+            self.end_visit(id);
             let machine = self.machine_mut(id);
             machine.stalled_until = Duration::ZERO;
             machine.disk.mend();
@@ -395,7 +412,6 @@ impl World {
             return;
         }
         self.stop(id, true);
-        self.oracle.loses_disk(id);
         let mut rng = self.rng.fork();
         let machine = self.machine_mut(id);
         machine.disk = Disk::new(id, &mut rng);
@@ -409,7 +425,8 @@ impl World {
     fn restore(&mut self, id: NodeId) {
         let others = self.whole().into_iter().filter(|other| *other != id);
         let known = others
-            .map(|other| self.oracle.remembered_boot(other, id).count())
+            .map(|other| self.oracle.remembered_boot(self.name(other), self.name(id)))
+            .map(Boot::count)
             .min();
         let old = self
             .machine(id)
@@ -421,7 +438,7 @@ impl World {
             return;
         }
         self.stop(id, true);
-        self.oracle.loses_disk(id);
+        self.oracle.loses_disk(self.name(id));
         let machine = self.machine_mut(id);
         let (disk, boot) = machine.copy.take().expect("there is one");
         machine.disk = disk;
@@ -442,8 +459,9 @@ impl World {
 
     /// Takes the copy at a power cut, and cuts the power again so that the copy becomes old.
     fn copy_disk(&mut self, id: NodeId) {
-        let boot = self.oracle.boot(id);
-        if self.machine(id).copy.is_none() && boot > Boot(0) {
+        let boot = self.oracle.boot(self.name(id));
+        let machine = self.machine(id);
+        if machine.copy.is_none() && boot > Boot(0) && !machine.is_replaced() {
             self.cut_power(id);
             let mut rng = self.rng.fork();
             let machine = self.machine_mut(id);
@@ -453,7 +471,8 @@ impl World {
         }
     }
 
-    fn ask_to_hand_over(&mut self, id: NodeId) {
+    /// A node is asked to let another one lead, whoever that is.
+    pub(crate) fn ask_to_hand_over(&mut self, id: NodeId) {
         let ids = self.ids();
         let to = if self.rng.chance(500) {
             None

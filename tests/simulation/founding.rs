@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Founding, Index, Input, MemberId, Membership, Node, NodeId, Recovered, Report, found,
+    ClusterId, Founding, Index, Input, Membership, Node, NodeId, Recovered, Report, found,
 };
 
 use super::disk::Found;
@@ -17,11 +17,9 @@ use super::world::{Deed, Event, World, tell};
 impl World {
     /// A machine starts its process, unless one runs or it has no power.
     pub(crate) fn start(&mut self, id: NodeId) {
-        let founders = self.plan.nodes;
         let machine = self.machine_mut(id);
         let never = !matches!(machine.gone, None | Some(Gone::Wiped | Gone::OldCopy));
-        let is_spare = id.0 > founders && machine.gone.is_none() && !machine.disk.is_member();
-        if machine.process.is_some() || !machine.powered || never || is_spare {
+        if machine.process.is_some() || !machine.powered || never || machine.awaits_welcome() {
             return;
         }
         let found = match machine.disk.start() {
@@ -67,11 +65,13 @@ impl World {
             configuration,
         } = found;
         let membership = membership.expect("a member has one");
-        self.oracle.joins(id, &membership);
         self.machine_mut(id).incarnation = incarnation;
-        let (kept, dropped) = self.oracle.recovered(id, boots.newest(), &image);
+        let name = self.name(id);
+        self.oracle.joins(name, &membership);
+        let known = configuration.iter().chain([&membership.settled]);
+        let (kept, dropped) = (self.oracle).recovered(name, boots.newest(), &image, known.cloned());
         if image.base.index > Index(0) {
-            self.oracle.hashed(id, image.base.index, view.hash());
+            self.oracle.hashed(name, image.base.index, view.hash());
         }
         self.tally.count_many(Counted::Recovered, kept);
         self.tally.count_many(Counted::Dropped, dropped);
@@ -81,7 +81,7 @@ impl World {
             "the snapshot is not what the log begins with"
         );
         let recovered = Recovered {
-            member: MemberId { id, incarnation },
+            member: name,
             boots,
             membership: membership.clone(),
             hard_state: image.hard,
@@ -255,7 +255,7 @@ impl World {
         }
         if running {
             self.end_sessions(id, power);
-            self.oracle.stopped(id);
+            self.oracle.stopped(self.name(id));
         }
     }
 }

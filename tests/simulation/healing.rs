@@ -8,8 +8,11 @@ use super::clients::Fate;
 use super::tally::Counted;
 use super::world::{World, tell};
 
-/// How long a cluster may take to have one leader again.
-const RECOVERY: Duration = Duration::from_secs(4);
+/// How long a cluster may take to have one leader again: the last session with a machine that lost
+/// its power ends after 4 s, and where disks are gone for ever everybody else may be needed.
+const RECOVERY: Duration = Duration::from_secs(6);
+/// How often members are welcomed in that time.
+const WELCOMES: u32 = 12;
 /// How long it must keep that leader afterwards.
 const STEADY: Duration = Duration::from_secs(2);
 /// How long the last writes may take to be everywhere.
@@ -20,10 +23,10 @@ impl World {
     /// service at each of them, one log and one state.
     pub(crate) fn heal(&mut self) {
         self.end_trouble();
-        // Of whom is named only now, those who agree on it hear in the first half.
-        for _ in 0..2 {
+        // Some are agreed on only now, and whoever was to welcome them may lead no longer.
+        for _ in 0..WELCOMES {
             self.welcome_all();
-            self.run_for(RECOVERY / 2);
+            self.run_for(RECOVERY / WELCOMES);
         }
         let leader = self.demand_one_leader();
         let term = self.status(leader).term;

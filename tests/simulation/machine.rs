@@ -12,6 +12,7 @@ use remember::storage::ReceivedSnapshot;
 
 use super::clock::Clock;
 use super::disk::Disk;
+use super::replacing::Aside;
 use super::replica::Replica;
 use super::sim_disk::SimDisk;
 use super::snapshots::Incoming;
@@ -38,6 +39,10 @@ pub(crate) struct Machine {
     pub(crate) rotted: bool,
     /// A copy of its disk, and the boot that it was taken of.
     pub(crate) copy: Option<(Disk, Boot)>,
+    /// Whether its disk came when there was a cluster already, so that it founds none.
+    pub(crate) spare: bool,
+    /// A disk that was in it before, or is to be again.
+    pub(crate) aside: Option<Aside>,
     /// Whether it has power.
     pub(crate) powered: bool,
     /// Why it never comes back, if it does not.

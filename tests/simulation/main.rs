@@ -36,9 +36,12 @@ mod image;
 #[path = "../support/linearizability/mod.rs"]
 mod linearizability;
 mod machine;
+#[path = "../support/majority.rs"]
+mod majority;
 mod network;
 mod oracle;
 mod plan;
+mod replacing;
 mod replica;
 mod request;
 mod rng;
@@ -52,6 +55,7 @@ mod storage;
 mod story;
 mod sweep;
 mod tally;
+mod witness;
 mod world;
 
 use std::process::ExitCode;

@@ -229,19 +229,23 @@ impl World {
             self.dial_in_vain(from, life, to);
             return;
         };
-        if let Err(rejection) = member.node.admit(hello) {
+        let verdict = member.node.admit(hello);
+        self.oracle.judged(self.name(to), hello, &verdict);
+        if let Err(rejection) = verdict {
             tell!(self, "{to:?} turns {from:?} away: {rejection}");
             if matches!(rejection, Rejection::Removed { .. }) {
                 self.count(Counted::Removed);
+                let is_replaced = self.machine(from).is_replaced();
+                (self.tally).count_many(Counted::ReplacedTurned, u64::from(is_replaced));
                 let deed = Deed::Undialed(to, LinkEvent::Unreachable);
                 return self.after(back, Event::Process(from, life, deed));
             }
-            self.turned_away(from, &rejection);
+            self.turned_away(hello.member, &rejection);
             let deed = Deed::TurnedAway(rejection.to_string());
             self.after(back, Event::Process(from, life, deed));
             return;
         }
-        let answer = member.node.hello();
+        let answer = self.member(to).node.hello();
         for old in &mut self.network.sessions {
             if (old.from, old.to) == (from, to) {
                 old.receiver_open = false;
@@ -267,9 +271,9 @@ impl World {
         self.input(to, Input::Link { peer: from, event });
     }
 
-    fn turned_away(&mut self, id: NodeId, rejection: &Rejection) {
+    fn turned_away(&mut self, member: MemberId, rejection: &Rejection) {
         self.count(Counted::Turned);
-        if self.machine(id).gone == Some(Gone::OldCopy) {
+        if self.machine(member.id).gone == Some(Gone::OldCopy) {
             self.count(Counted::OldCopies);
             if let Rejection::OldBoot { met, given, .. } = rejection
                 && given.count() > met.count()
@@ -277,7 +281,7 @@ impl World {
                 self.count(Counted::BusyCopies);
             }
         }
-        self.oracle.turned_away(id, rejection);
+        self.oracle.turned_away(member, rejection);
     }
 
     /// The peer took the link: it is up, if the peer's own introduction is taken here.
@@ -287,10 +291,11 @@ impl World {
         } = self.network.sessions[session];
         let member = self.member(id);
         let admitted = member.node.admit(hello);
+        self.oracle.judged(self.name(id), hello, &admitted);
         if let Err(rejection) = &admitted {
             tell!(self, "{id:?} turns {to:?} away: {rejection}");
             if !matches!(rejection, Rejection::Removed { .. }) {
-                self.turned_away(to, rejection);
+                self.turned_away(hello.member, rejection);
             }
         }
         if admitted.is_err() || !receiver_open {

@@ -1,32 +1,37 @@
 //! Watches every step of every node, and knows what no node may ever do.
 //!
-//! It keeps, for each node, what the node has asked storage to keep (`issued`) and what is truly
-//! on the platter (`durable`), both worked out from the records alone; and for the cluster, what
-//! was ever agreed. Everything that may be relied on is held against the platters: a vote, an
-//! acknowledgement, a commit.
+//! It keeps, for each member, what it has asked storage to keep (`issued`) and what is truly on the
+//! platter (`durable`), both worked out from the records alone; and for the cluster, what was ever
+//! agreed. Everything that may be relied on is held against the platters: a vote, an
+//! acknowledgement, a commit. Two disks of one id are two members here as well (R13), and what a
+//! node believes, by which configuration it counts included, is asked of no node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use remember::consensus::{
-    AppendOutcome, Ballot, Boot, ClusterId, Configuration, Entry, Index, IoSeq, MemberId,
-    Membership, Message, NodeId, Payload, Placed, Position, Record, Rejection, Role, Seat, Status,
-    Term, Verdict, Write,
+    AppendOutcome, Ballot, Boot, ClusterId, Configuration, Entry, Hello, Index, IoSeq, MemberId,
+    Membership, Message, Payload, Placed, Position, Record, Rejection, Role, Status, Term, Verdict,
+    Write,
 };
 
 use super::digest::Digest;
 use super::image::Image;
+use super::majority::{is_agreed, is_majority};
+use super::witness::Witness;
 
 /// What was ever agreed, and what each node has said and written.
 pub(crate) struct Oracle {
-    witnesses: BTreeMap<NodeId, Witness>,
-    /// The cluster, and the newest configuration that is agreed on.
-    membership: Option<Membership>,
+    witnesses: BTreeMap<MemberId, Witness>,
+    /// The cluster, once it is founded.
+    cluster: Option<ClusterId>,
+    /// All configurations that were ever agreed on, the founding one first.
+    settled: Vec<Placed>,
     /// Who led each term, for ever.
     leaders: BTreeMap<Term, MemberId>,
     /// The terms that somebody stood for.
     stood: BTreeSet<Term>,
     /// Every vote that was ever on a platter.
-    votes: BTreeMap<(NodeId, Term), MemberId>,
+    votes: BTreeMap<(MemberId, Term), MemberId>,
     /// What every entry of every log is, and the term of the one before it.
     entries: HashMap<Position, (u64, Option<Term>)>,
     /// What is agreed, by index from 1.
@@ -37,41 +42,19 @@ pub(crate) struct Oracle {
     hashes: Vec<Option<u64>>,
 }
 
-/// One node as seen from outside.
-#[derive(Default)]
-struct Witness {
-    boot: Boot,
-    issued: Image,
-    durable: Image,
-    pending: VecDeque<(IoSeq, Vec<Record>)>,
-    term: Term,
-    commit: Index,
-    running: bool,
-    /// Whether its disk is not what it was.
-    lost: bool,
-    /// What its lost disk held: it may still be counted on the word that was given then.
-    forgotten: Image,
-}
-
 #[derive(Clone, Copy)]
 struct Committed {
     term: Term,
     digest: u64,
 }
 
-impl Witness {
-    /// Whether an entry is on the platter, or was when that platter was last there.
-    fn holds(&self, position: Position) -> bool {
-        self.durable.covers(position) || self.forgotten.covers(position)
-    }
-}
-
 impl Oracle {
-    /// An oracle that has seen nothing of these nodes.
-    pub(crate) fn new(ids: &[NodeId]) -> Self {
+    /// An oracle that has seen nothing.
+    pub(crate) fn new() -> Self {
         Self {
-            witnesses: ids.iter().map(|id| (*id, Witness::default())).collect(),
-            membership: None,
+            witnesses: BTreeMap::new(),
+            cluster: None,
+            settled: Vec::new(),
             leaders: BTreeMap::new(),
             stood: BTreeSet::new(),
             votes: BTreeMap::new(),
@@ -111,78 +94,124 @@ impl Oracle {
         self.leaders.len()
     }
 
-    /// The newest boot of a node.
-    pub(crate) fn boot(&self, id: NodeId) -> Boot {
-        self.witnesses[&id].boot
+    /// The newest boot of a member.
+    pub(crate) fn boot(&self, member: MemberId) -> Boot {
+        let witness = self.witnesses.get(&member);
+        witness.map_or(Boot(0), |witness| witness.boot)
     }
 
-    /// The newest boot of a peer that a node durably remembers.
-    pub(crate) fn remembered_boot(&self, id: NodeId, peer: NodeId) -> Boot {
-        let durable = &self.witnesses[&id].durable;
-        durable
-            .peers
-            .values()
-            .find(|record| record.member.id == peer)
-            .map_or(Boot(0), |record| record.boot)
+    /// The newest boot of a peer that a member durably remembers.
+    pub(crate) fn remembered_boot(&self, member: MemberId, peer: MemberId) -> Boot {
+        let witness = self.witnesses.get(&member);
+        let record = witness.and_then(|witness| witness.durable.peers.get(&peer));
+        record.map_or(Boot(0), |record| record.boot)
     }
 
-    /// Two foundings never exist (R13).
-    pub(crate) fn joins(&mut self, id: NodeId, membership: &Membership) {
-        let known = self.membership.get_or_insert_with(|| membership.clone());
+    /// Two foundings never exist (R13), and whoever is welcomed is told what is agreed.
+    pub(crate) fn joins(&mut self, member: MemberId, membership: &Membership) {
+        let known = *self.cluster.get_or_insert(membership.cluster);
         assert_eq!(
-            known.cluster, membership.cluster,
-            "{id:?} joins another cluster"
+            known, membership.cluster,
+            "{member:?} joins another cluster"
         );
+        if self.settled.is_empty() {
+            self.settled.push(membership.settled.clone());
+        }
+        self.demand_settled(member, &membership.settled);
+    }
+
+    fn demand_settled(&self, member: MemberId, placed: &Placed) {
         assert!(
-            known.settled.0 != membership.settled.0 || known.settled == membership.settled,
-            "{id:?} joins with other members than {known:?}"
+            self.settled.contains(placed),
+            "{member:?} is given a configuration that is not agreed on: {placed:?}"
         );
     }
 
     /// Whether anybody belongs to a cluster.
     pub(crate) fn is_founded(&self) -> bool {
-        self.membership.is_some()
+        self.cluster.is_some()
     }
 
     /// The newest configuration that is agreed on.
     pub(crate) fn agreed(&self) -> &Placed {
-        &self.membership.as_ref().expect("a founded cluster").settled
+        self.settled.last().expect("a founded cluster")
+    }
+
+    /// The newest that is agreed on up to `index`.
+    pub(crate) fn agreed_until(&self, index: Index) -> &Placed {
+        let until = |placed: &&Placed| placed.0.index <= index;
+        self.settled.iter().rfind(until).expect("a founded cluster")
+    }
+
+    /// All that were ever agreed on and name this member, the oldest first.
+    pub(crate) fn agreed_naming(&self, member: MemberId) -> Vec<Placed> {
+        let naming = |placed: &&Placed| placed.1.names(member);
+        self.settled.iter().filter(naming).cloned().collect()
     }
 
     /// The cluster's name.
     pub(crate) fn cluster(&self) -> ClusterId {
-        self.membership.as_ref().expect("a founded cluster").cluster
+        self.cluster.expect("a founded cluster")
     }
 
-    /// A node is turned away only if something happened to its disk (R13, R15), or if what comes is
-    /// late: a word from an earlier start of it.
-    pub(crate) fn turned_away(&self, id: NodeId, rejection: &Rejection) {
-        let late = matches!(rejection, Rejection::OldBoot { met, given, .. } if given < met);
-        assert!(
-            late || self.witnesses[&id].lost,
-            "{id:?} is turned away although nothing happened to it: {rejection}"
+    /// A member judges a peer before their link comes up: who is removed by what it knows to be
+    /// agreed on is told so, and nobody else is (S7).
+    pub(crate) fn judged(&self, by: MemberId, peer: &Hello, verdict: &Result<(), Rejection>) {
+        let told_removed = matches!(verdict, Err(Rejection::Removed { .. }));
+        let is_removed = self.witnesses[&by].has_removed(peer.member, peer.since);
+        assert_eq!(
+            told_removed, is_removed,
+            "{by:?} judges {peer:?} and says {verdict:?}, whether it is removed or not"
         );
     }
 
-    /// From here on the node's disk is not what it was.
-    pub(crate) fn loses_disk(&mut self, id: NodeId) {
-        let witness = self.witness(id);
+    /// A member is turned away only if something happened to its disk (R13, R15), or if what comes
+    /// is late: a word from an earlier start of it.
+    pub(crate) fn turned_away(&self, member: MemberId, rejection: &Rejection) {
+        let late = matches!(rejection, Rejection::OldBoot { met, given, .. } if given < met);
+        let lost = self.witnesses.get(&member).is_some_and(|it| it.lost);
+        assert!(
+            late || lost,
+            "{member:?} is turned away although nothing happened to it: {rejection}"
+        );
+    }
+
+    /// From here on the member's disk is an old copy of what it was.
+    pub(crate) fn loses_disk(&mut self, member: MemberId) {
+        let witness = self.witness(member);
         witness.lost = true;
         witness.forgotten = std::mem::take(&mut witness.durable);
     }
 
     /// What recovery brings back is everything durable, and then some of what was written; says
-    /// how many records of those came back, and how many did not.
-    pub(crate) fn recovered(&mut self, id: NodeId, boot: Boot, image: &Image) -> (u64, u64) {
-        if self.witness(id).lost {
+    /// how many records of those came back, and how many did not. Beside the log, a disk holds
+    /// configurations that were agreed on: that of its membership, and that of its snapshot.
+    pub(crate) fn recovered(
+        &mut self,
+        member: MemberId,
+        boot: Boot,
+        image: &Image,
+        known: impl Iterator<Item = Placed> + Clone,
+    ) -> (u64, u64) {
+        for placed in known.clone() {
+            self.demand_settled(member, &placed);
+        }
+        let mut fresh = Witness::new(boot, image, known);
+        let Some(witness) = self.witnesses.get_mut(&member) else {
+            assert_eq!(*image, Image::default(), "{member:?} is no fresh disk");
+            self.witnesses.insert(member, fresh);
+            return (0, 0);
+        };
+        fresh.lost = witness.lost;
+        fresh.forgotten = std::mem::take(&mut witness.forgotten);
+        if witness.lost {
             // An old copy: what it forgot must not matter to anybody.
-            self.restart_witness(id, boot, image);
+            self.witnesses.insert(member, fresh);
             return (0, 0);
         }
-        let witness = self.witness(id);
         assert!(
             boot > witness.boot,
-            "{id:?} starts as {boot:?} after {:?}",
+            "{member:?} starts as {boot:?} after {:?}",
             witness.boot
         );
         let mut pending = std::mem::take(&mut witness.pending)
@@ -192,30 +221,17 @@ impl Oracle {
         let mut kept = 0;
         while !self.comes_to(&expected, image) {
             let Some(record) = pending.next() else {
-                panic!("{id:?} recovers what it never wrote, or lost what was durable: {image:?}");
+                panic!(
+                    "{member:?} recovers what it never wrote, or lost what was durable: {image:?}"
+                );
             };
             expected.add(&record);
             kept += 1;
         }
         let dropped = pending.count() as u64;
-        self.restart_witness(id, boot, image);
-        self.note_vote(id);
+        self.witnesses.insert(member, fresh);
+        self.note_vote(member);
         (kept, dropped)
-    }
-
-    fn restart_witness(&mut self, id: NodeId, boot: Boot, image: &Image) {
-        let witness = self.witness(id);
-        *witness = Witness {
-            boot,
-            issued: image.clone(),
-            durable: image.clone(),
-            pending: VecDeque::new(),
-            term: image.hard.term,
-            commit: image.base.index,
-            running: true,
-            lost: witness.lost,
-            forgotten: std::mem::take(&mut witness.forgotten),
-        };
     }
 
     /// Whether these records come to that image, by themselves or with a snapshot of what is
@@ -235,119 +251,126 @@ impl Oracle {
     }
 
     /// A process ended.
-    pub(crate) fn stopped(&mut self, id: NodeId) {
-        self.witness(id).running = false;
+    pub(crate) fn stopped(&mut self, member: MemberId) {
+        if let Some(witness) = self.witnesses.get_mut(&member) {
+            witness.running = false;
+        }
     }
 
     /// A node asks for records to be made durable.
-    pub(crate) fn issued(&mut self, id: NodeId, write: &Write) {
+    pub(crate) fn issued(&mut self, member: MemberId, write: &Write) {
         assert!(!write.records.is_empty(), "an empty write");
         for record in &write.records {
-            let witness = self.witness(id);
+            let witness = self.witness(member);
             if let Record::Entry(entry) = record {
                 assert!(
                     entry.index > witness.commit,
-                    "{id:?} voids what it knows to be agreed: {:?} at commit {:?}",
+                    "{member:?} voids what it knows to be agreed: {:?} at commit {:?}",
                     entry.position(),
                     witness.commit
                 );
             }
-            witness.issued.add(record);
+            witness.issue(record);
             if let Record::Entry(entry) = record {
-                self.note_entry(id, entry);
+                self.note_entry(member, entry);
             }
         }
-        self.witness(id)
+        self.witness(member)
             .pending
             .push_back((write.seq, write.records.clone()));
     }
 
-    /// A node takes over a snapshot.
-    pub(crate) fn installed(&mut self, id: NodeId, seq: IoSeq, position: Position, keep: bool) {
+    /// A member takes over a snapshot, and the configuration that comes with it.
+    pub(crate) fn installed(
+        &mut self,
+        member: MemberId,
+        seq: IoSeq,
+        record: Record,
+        configuration: &Placed,
+    ) {
+        let Record::Base { position, .. } = record else {
+            panic!("a log begins with a snapshot by no other record");
+        };
         assert_eq!(
             self.committed_term(position.index),
             Some(position.term),
-            "{id:?} installs a snapshot of what is not agreed"
+            "{member:?} installs a snapshot of what is not agreed"
         );
-        let record = Record::Base {
-            position,
-            keep_log: keep,
-        };
-        let witness = self.witness(id);
-        witness.issued.add(&record);
+        self.demand_settled(member, configuration);
+        let governing = self.agreed_until(position.index).0;
+        assert!(
+            configuration.0 >= governing,
+            "{member:?} installs a snapshot of {position:?} with {configuration:?}, but \
+             {governing:?} was in force there"
+        );
+        let witness = self.witness(member);
+        witness.issue(&record);
+        witness.standing.give(configuration.clone());
         witness.pending.push_back((seq, vec![record]));
     }
 
     /// Everything up to `seq` is on the platter.
-    pub(crate) fn durable(&mut self, id: NodeId, seq: IoSeq) {
-        let witness = self.witness(id);
+    pub(crate) fn durable(&mut self, member: MemberId, seq: IoSeq) {
+        let witness = self.witness(member);
         let later = witness
             .pending
             .partition_point(|(pending, _)| *pending <= seq);
         for (_, records) in witness.pending.drain(..later).collect::<Vec<_>>() {
             for record in records {
-                self.witness(id).durable.add(&record);
+                self.witness(member).durable.add(&record);
                 if matches!(record, Record::HardState(_)) {
-                    self.note_vote(id);
+                    self.note_vote(member);
                 }
             }
         }
     }
 
     /// What a node says to another must be true, and must be on its platter where it is a promise.
-    pub(crate) fn sent(
-        &mut self,
-        sender: MemberId,
-        configuration: &Configuration,
-        to: MemberId,
-        message: &Message,
-    ) {
-        let id = sender.id;
+    pub(crate) fn sent(&mut self, sender: MemberId, to: MemberId, message: &Message) {
         match message {
             Message::VoteReply(reply)
                 if reply.ballot == Ballot::Real && reply.verdict == Verdict::Granted =>
             {
                 // A vote that was overtaken by a higher term on its way to the platter is safe,
                 // too: that term is there, so no other vote can be given in the lower one.
-                if self.witnesses[&id].durable.hard.term > reply.term {
-                    self.votes.entry((id, reply.term)).or_insert(to);
+                if self.witnesses[&sender].durable.hard.term > reply.term {
+                    self.votes.entry((sender, reply.term)).or_insert(to);
                 }
                 assert_eq!(
-                    self.votes.get(&(id, reply.term)),
+                    self.votes.get(&(sender, reply.term)),
                     Some(&to),
-                    "{id:?} gives {to:?} a vote of {:?} that is not durable",
+                    "{sender:?} gives {to:?} a vote of {:?} that is not durable",
                     reply.term
                 );
             }
             Message::AppendReply(reply) => {
                 if let AppendOutcome::Matched(index) = reply.outcome {
-                    self.acknowledged(id, reply.term, index);
+                    self.acknowledged(sender, reply.term, index);
                 }
             }
-            Message::Append(append) => self.leads(sender, configuration, append.term),
-            Message::Beat(beat) => self.leads(sender, configuration, beat.term),
-            Message::TimeoutNow { term } => self.leads(sender, configuration, *term),
+            Message::Append(append) => self.leads(sender, append.term),
+            Message::Beat(beat) => self.leads(sender, beat.term),
+            Message::TimeoutNow { term } => self.leads(sender, *term),
             _ => {}
         }
     }
 
-    /// A node speaks as the leader of a term: nobody else ever does, a quorum has voted for it on
-    /// its platters, and it has all that leaders of earlier terms agreed (Raft 5.4.3).
-    pub(crate) fn leads(&mut self, leader: MemberId, configuration: &Configuration, term: Term) {
-        let id = leader.id;
+    /// A member speaks as the leader of a term: nobody else ever does, a quorum of those by whom it
+    /// counts has voted for it on its platters, and it has all that leaders of earlier terms agreed
+    /// (Raft 5.4.3).
+    pub(crate) fn leads(&mut self, leader: MemberId, term: Term) {
         if let Some(known) = self.leaders.get(&term) {
             assert_eq!(*known, leader, "two leaders in {term:?}");
             return;
         }
         self.leaders.insert(term, leader);
-        let gave_it = |voter: MemberId| self.votes.get(&(voter.id, term)) == Some(&leader);
-        let votes = configuration
-            .members()
-            .filter(|voter| gave_it(*voter))
-            .count();
+        let gave_it = |voter: MemberId| self.votes.get(&(voter, term)) == Some(&leader);
+        // It stood with the log that it has issued: nobody adds to it between that and this.
+        let configuration = self.witnesses[&leader].standing.in_force();
+        let votes = configuration.members().filter(|it| gave_it(*it)).count();
         assert!(
             is_agreed(configuration, gave_it),
-            "{id:?} leads {term:?} with {votes} durable votes of {configuration:?}"
+            "{leader:?} leads {term:?} with {votes} durable votes of {configuration:?}"
         );
         let agreed = self
             .committed_in
@@ -361,23 +384,23 @@ impl Oracle {
             term: self.committed_term(agreed).expect("it is agreed"),
             index: agreed,
         };
-        let issued = &self.witnesses[&id].issued;
+        let issued = &self.witnesses[&leader].issued;
         assert!(
             issued.covers(position),
-            "{id:?} leads {term:?} without the agreed {position:?}, its log ends at {:?}",
+            "{leader:?} leads {term:?} without the agreed {position:?}, its log ends at {:?}",
             issued.last()
         );
     }
 
     /// A node applies an entry: the same one everywhere, and on a quorum of platters from the
     /// first time on.
-    pub(crate) fn applied(&mut self, id: NodeId, entry: &Entry) {
+    pub(crate) fn applied(&mut self, member: MemberId, entry: &Entry) {
         let digest = Digest::of(entry);
         if let Some(agreed) = self.committed_term(entry.index) {
             let known = self.committed[self.committed_place(entry.index)];
             assert!(
                 agreed == entry.term && known.digest == digest,
-                "{id:?} applies {:?}, but agreed is {agreed:?}",
+                "{member:?} applies {:?}, but agreed is {agreed:?}",
                 entry.position()
             );
             return;
@@ -385,10 +408,13 @@ impl Oracle {
         assert_eq!(
             entry.index,
             self.commit().next(),
-            "{id:?} applies behind a gap"
+            "{member:?} applies behind a gap"
         );
         let position = entry.position();
-        let holds = |member: MemberId| self.witnesses[&member.id].holds(position);
+        let holds = |member: MemberId| {
+            let witness = self.witnesses.get(&member);
+            witness.is_some_and(|witness| witness.holds(position))
+        };
         let (governing, is_held) = match &entry.payload {
             Payload::Configuration(configuration) => {
                 (configuration, is_agreed(configuration, holds))
@@ -402,103 +428,114 @@ impl Oracle {
         let holders = governing.members().filter(|it| holds(*it)).count();
         assert!(
             is_held,
-            "{id:?} says that {position:?} is agreed, but {holders} platters hold it of \
+            "{member:?} says that {position:?} is agreed, but {holders} platters hold it of \
              {governing:?}"
         );
-        if let (Payload::Configuration(next), Some(known)) = (&entry.payload, &mut self.membership)
-        {
-            known.settled = (position, next.clone());
+        if let Payload::Configuration(next) = &entry.payload {
+            self.settled.push((position, next.clone()));
         }
         self.committed.push(Committed {
             term: entry.term,
             digest,
         });
-        let term = self.witnesses[&id].issued.hard.term;
+        let term = self.witnesses[&member].issued.hard.term;
         self.committed_in.insert(term, entry.index);
     }
 
     /// Equal states at equal indices.
-    pub(crate) fn hashed(&mut self, id: NodeId, index: Index, hash: u64) {
+    pub(crate) fn hashed(&mut self, member: MemberId, index: Index, hash: u64) {
         let place = self.committed_place(index);
         if self.hashes.len() <= place {
             self.hashes.resize(place + 1, None);
         }
         let known = *self.hashes[place].get_or_insert(hash);
-        assert_eq!(known, hash, "{id:?} has another state at {index:?}");
+        assert_eq!(known, hash, "{member:?} has another state at {index:?}");
     }
 
     /// What a node says of itself after a turn.
-    pub(crate) fn after_turn(&mut self, id: NodeId, status: &Status) {
+    pub(crate) fn after_turn(
+        &mut self,
+        member: MemberId,
+        status: &Status,
+        configuration: &Configuration,
+    ) {
         let (agreed, nodes) = (self.commit(), self.witnesses.len());
         let agreed_term = self.committed_term(status.commit);
-        let witness = self.witness(id);
+        let witness = self.witness(member);
         assert!(
             status.term >= witness.term,
-            "{id:?} goes back to {:?}",
+            "{member:?} goes back to {:?}",
             status.term
         );
         assert!(
             status.commit >= witness.commit,
-            "{id:?} takes back what was agreed"
+            "{member:?} takes back what was agreed"
         );
         assert!(
             status.commit <= agreed,
-            "{id:?} thinks {:?} is agreed",
+            "{member:?} thinks {:?} is agreed",
             status.commit
         );
         assert!(
             status.durable <= witness.durable.last().index,
-            "{id:?} thinks that {:?} is durable, but its disk ends at {:?}",
+            "{member:?} thinks that {:?} is durable, but its disk ends at {:?}",
             status.durable,
             witness.durable.last()
         );
         witness.term = status.term;
         witness.commit = status.commit;
+        let in_force = witness.standing.in_force();
+        assert_eq!(
+            in_force, configuration,
+            "{member:?} counts by another configuration than it holds"
+        );
         let held = witness.issued.term_at(status.commit);
         assert!(
             held.is_none() || agreed_term.is_none() || held == agreed_term,
-            "{id:?} holds {held:?} at {:?}, agreed is {agreed_term:?}",
+            "{member:?} holds {held:?} at {:?}, agreed is {agreed_term:?}",
             status.commit
         );
         if let Some(leader) = status.leader {
             assert_eq!(
                 self.leaders.get(&status.term).map(|known| known.id),
                 Some(leader),
-                "{id:?} follows one that does not lead {:?}",
+                "{member:?} follows one that does not lead {:?}",
                 status.term
             );
             let tickets = usize::try_from(status.tickets).expect("few");
             assert!(
                 tickets <= nodes && (status.role != Role::Leader || tickets > 0),
-                "{id:?} claims {tickets} of {nodes} votes"
+                "{member:?} claims {tickets} of {nodes} votes"
             );
         }
     }
 
-    fn acknowledged(&self, id: NodeId, term: Term, index: Index) {
-        let durable = &self.witnesses[&id].durable;
+    fn acknowledged(&self, member: MemberId, term: Term, index: Index) {
+        let durable = &self.witnesses[&member].durable;
         assert!(
             durable.last().index >= index,
-            "{id:?} acknowledges {index:?}, but its disk ends at {:?}",
+            "{member:?} acknowledges {index:?}, but its disk ends at {:?}",
             durable.last()
         );
         let leader = self
             .leaders
             .get(&term)
-            .map(|leader| &self.witnesses[&leader.id]);
+            .map(|leader| &self.witnesses[leader]);
         let leader = leader.filter(|leader| leader.running && leader.term == term);
         if let Some(theirs) = leader.and_then(|leader| leader.issued.term_at(index)) {
             let mine = durable.term_at(index);
             assert!(
                 mine.is_none_or(|mine| mine == theirs),
-                "{id:?} acknowledges {mine:?} at {index:?}, its leader holds {theirs:?}"
+                "{member:?} acknowledges {mine:?} at {index:?}, its leader holds {theirs:?}"
             );
         }
     }
 
     /// One entry for each place and term, in all logs (log matching, Raft 5.3).
-    fn note_entry(&mut self, id: NodeId, entry: &Entry) {
-        let before = self.witnesses[&id].issued.term_at(entry.index.previous());
+    fn note_entry(&mut self, member: MemberId, entry: &Entry) {
+        let before = self.witnesses[&member]
+            .issued
+            .term_at(entry.index.previous());
         assert!(
             !matches!(&entry.payload, Payload::Command(command) if command.is_empty()),
             "an empty command"
@@ -507,17 +544,17 @@ impl Oracle {
         let known = *self.entries.entry(entry.position()).or_insert(seen);
         assert!(
             known.0 == seen.0 && (known.1 == before || known.1.is_none() || before.is_none()),
-            "{id:?} holds at {:?} another entry than others do",
+            "{member:?} holds at {:?} another entry than others do",
             entry.position()
         );
     }
 
-    /// One durable vote a term and node, across all crashes.
-    fn note_vote(&mut self, id: NodeId) {
-        let hard = self.witnesses[&id].durable.hard;
+    /// One durable vote a term and member, across all crashes.
+    fn note_vote(&mut self, member: MemberId) {
+        let hard = self.witnesses[&member].durable.hard;
         if let Some(vote) = hard.vote {
-            let known = *self.votes.entry((id, hard.term)).or_insert(vote);
-            assert_eq!(known, vote, "{id:?} votes twice in {:?}", hard.term);
+            let known = *self.votes.entry((member, hard.term)).or_insert(vote);
+            assert_eq!(known, vote, "{member:?} votes twice in {:?}", hard.term);
         }
     }
 
@@ -529,23 +566,9 @@ impl Oracle {
         usize::try_from(index.0 - 1).expect("a short log")
     }
 
-    fn witness(&mut self, id: NodeId) -> &mut Witness {
-        self.witnesses.get_mut(&id).expect("a node of this cluster")
+    fn witness(&mut self, member: MemberId) -> &mut Witness {
+        self.witnesses
+            .get_mut(&member)
+            .expect("a node of this cluster")
     }
-}
-
-/// Whether a majority of each set that counts says so: worked out without the code under test.
-pub(crate) fn is_agreed(configuration: &Configuration, says: impl Fn(MemberId) -> bool) -> bool {
-    is_majority(configuration, |seat| seat.votes, &says)
-        && is_majority(configuration, |seat| seat.outgoing, &says)
-}
-
-fn is_majority(
-    configuration: &Configuration,
-    counts: fn(&Seat) -> bool,
-    says: impl Fn(MemberId) -> bool,
-) -> bool {
-    let counted = configuration.seats().filter(|(_, seat)| counts(seat));
-    let said: Vec<_> = counted.map(|(member, _)| says(member)).collect();
-    said.is_empty() || said.iter().filter(|said| **said).count() > said.len() / 2
 }

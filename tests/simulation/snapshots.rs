@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remember::consensus::{Input, IoSeq, MemberId, NodeId, Placed, Position, Status, Term};
+use remember::consensus::{Input, IoSeq, MemberId, NodeId, Placed, Position, Record, Status, Term};
 use remember::state::View;
 use remember::storage::{Error, IncomingSnapshot};
 
@@ -252,8 +252,11 @@ impl World {
         );
         let hash = view.hash();
         member.replica.replace(view);
-        self.oracle.installed(id, seq, position, keep_log);
-        self.oracle.hashed(id, position.index, hash);
+        let name = self.name(id);
+        let record = Record::Base { position, keep_log };
+        let configuration = received.snapshot().configuration();
+        self.oracle.installed(name, seq, record, configuration);
+        self.oracle.hashed(name, position.index, hash);
         self.queue_job(
             id,
             Job::Install {

@@ -186,7 +186,7 @@ impl World {
         let wal = &mut self.member(id).wal;
         let seq = wal.group.take().expect("a group was written").last;
         let was_full = std::mem::replace(&mut wal.full, false);
-        self.oracle.durable(id, seq);
+        self.oracle.durable(self.name(id), seq);
         self.input(id, Input::Durable(seq));
         if was_full {
             self.input(id, Input::DiskFull(false));

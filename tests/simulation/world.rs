@@ -6,8 +6,8 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Configuration, Hello, Incarnation, LinkEvent, MemberId, Membership, Message, NodeId,
-    Output, Placed, Report, Term,
+    ClusterId, Hello, Incarnation, LinkEvent, MemberId, Membership, Message, NodeId, Output,
+    Placed, Report, Term,
 };
 use remember::state::View;
 
@@ -184,7 +184,7 @@ impl World {
             now: Duration::ZERO,
             network: Network::new(&ids),
             clients: Clients::new(plan.clients),
-            oracle: Oracle::new(&ids),
+            oracle: Oracle::new(),
             rng,
             machines,
             tally: Tally::new(),
@@ -241,10 +241,9 @@ impl World {
         &mut self.machines[place(id)]
     }
 
-    /// The running voter of a node with its disk, and by which configuration it counts.
-    pub(crate) fn name_and_configuration(&mut self, id: NodeId) -> (MemberId, Configuration) {
-        let node = &self.member(id).node;
-        (node.hello().member, node.configuration().clone())
+    /// The member that a machine is, by the disk that is in it.
+    pub(crate) fn name(&self, id: NodeId) -> MemberId {
+        self.machine(id).name()
     }
 
     /// The running voter of a node.
@@ -391,9 +390,7 @@ impl World {
     fn lay_spare_disks(&mut self) {
         let founders = place(NodeId(self.plan.nodes)) + 1;
         for machine in &mut self.machines[founders..] {
-            let found = machine.disk.start().expect("nothing goes wrong yet");
-            machine.incarnation = found.incarnation;
-            machine.disk.kill();
+            machine.lay_spare_disk();
         }
     }
 
@@ -434,6 +431,8 @@ fn machine(id: NodeId, plan: &Plan, rng: &mut Rng) -> Machine {
         stalled_until: Duration::ZERO,
         rotted: false,
         copy: None,
+        spare: false,
+        aside: None,
         powered: true,
         gone: None,
         process: None,
