@@ -12,8 +12,8 @@ use super::rng::Rng;
 use super::role::{Candidate, Follower, Leader, RoleState};
 use super::{
     Boot, Boots, Config, ConfigError, Configuration, Event, HardState, Hello, Index, Input,
-    LinkEvent, MEMBERS_MAX, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered,
-    Refusal, Rejection, Role, Status, StepDown, Term, VoteRequest,
+    LinkEvent, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered, Refusal,
+    Rejection, Role, Status, StepDown, Term, VoteRequest,
 };
 
 /// Entry bytes behind a snapshot that one turn gives back, roughly: giving back all that a log has
@@ -286,9 +286,7 @@ impl Node {
         let met = self.met.get(&hello.member).copied();
         let (position, _) = self.configurations.at(self.commit);
         // Whoever came later than that is known to others, and to this node before long.
-        let is_removed = !self.knows(hello.member) && hello.since <= *position;
-        let is_crowded = self.ahead.len() >= MEMBERS_MAX && !self.ahead.contains_key(&hello.member);
-        if is_removed || (is_crowded && !self.knows(hello.member)) {
+        if !self.knows(hello.member) && hello.since <= *position {
             let id = hello.member.id;
             return Err(Rejection::Removed { id });
         }

@@ -151,14 +151,15 @@ impl World {
         );
     }
 
-    /// Puts what is agreed on the disk of a new member, and starts it. Whoever knows its cluster
-    /// already finds its way by itself. The word may be late, but names that member.
+    /// Puts what is agreed on the disk of a new member, and starts it; a member that comes back and
+    /// runs is told. The word may be late, but names that member.
     pub(crate) fn welcome(&mut self, id: NodeId) {
         let machine = self.machine(id);
         let name = machine.name();
         let is_named = self.oracle.is_founded() && self.oracle.agreed().1.names(name);
         let waits = machine.awaits_welcome() && machine.process.is_none();
-        if !is_named || !waits || !machine.powered {
+        let runs = machine.responds() && machine.member().is_some();
+        if !is_named || !(waits || runs) || !machine.powered {
             return;
         }
         let all = self.oracle.agreed_naming(name);
@@ -170,6 +171,10 @@ impl World {
         let is_late = place + 1 < all.len();
         (self.tally).count_many(Counted::WelcomedLate, u64::from(is_late));
         let (settled, cluster) = (all[place].clone(), self.oracle.cluster());
+        if runs {
+            self.count(Counted::WelcomedBack);
+            return self.input(id, Input::Welcomed(settled));
+        }
         let machine = self.machine_mut(id);
         let membership = Membership { cluster, settled };
         let started = machine.disk.start();

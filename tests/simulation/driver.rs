@@ -44,6 +44,7 @@ impl World {
     pub(crate) fn turn(&mut self, id: NodeId) {
         let clock = self.machine(id).clock.read(self.now);
         let batch = self.rng.place(64) + 1;
+        self.note_welcomes(id, batch);
         let mut outputs = self.take_outputs();
         let member = self.member(id);
         member.turn_due = false;
@@ -77,6 +78,19 @@ impl World {
         let configuration = member.node.configuration().clone();
         self.oracle.after_turn(name, &status, &configuration);
         self.consider_snapshot(id, &status);
+    }
+
+    /// Of the next so many inputs, those that say by which configuration this one belongs.
+    fn note_welcomes(&mut self, id: NodeId, batch: usize) {
+        let name = self.name(id);
+        let inbox = &self.member(id).inbox;
+        let welcomes = inbox.iter().take(batch).filter_map(|input| match input {
+            Input::Welcomed(settled) => Some(settled.clone()),
+            _ => None,
+        });
+        for settled in welcomes.collect::<Vec<_>>() {
+            self.oracle.welcomed(name, &settled);
+        }
     }
 
     fn expect_turn(&mut self, id: NodeId) {

@@ -280,6 +280,12 @@ impl Oracle {
             .push_back((write.seq, write.records.clone()));
     }
 
+    /// A member that runs is told by which configuration it belongs.
+    pub(crate) fn welcomed(&mut self, member: MemberId, configuration: &Placed) {
+        self.demand_settled(member, configuration);
+        self.witness(member).standing.give(configuration.clone());
+    }
+
     /// A member takes over a snapshot, and the configuration that comes with it.
     pub(crate) fn installed(
         &mut self,

@@ -54,6 +54,7 @@ counted! {
     ChangesRefused "changes of the members refused",
     ChangesMisdirected "changes refused by nodes that do not lead",
     WelcomedLate "members welcomed with an older configuration",
+    WelcomedBack "members that run welcomed back",
     Removed "removed members told so",
     Exchanged "disks exchanged for empty ones",
     Replaced "disks that vote in the place of others",

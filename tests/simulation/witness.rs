@@ -56,10 +56,11 @@ impl Witness {
     }
 
     /// Whether it must not let a member in that says to be one since `since`: what it knows to be
-    /// agreed on is newer, and does not name that member.
+    /// agreed on is newer, and neither that nor anything later names that member.
     pub(crate) fn has_removed(&self, member: MemberId, since: Position) -> bool {
         let (position, agreed) = self.standing.at(self.commit);
-        !agreed.names(member) && since <= *position
+        let is_named = agreed.names(member) || self.standing.may_name(member, self.commit);
+        !is_named && since <= *position
     }
 }
 
@@ -95,7 +96,13 @@ impl Standing {
         self.logged.iter().rfind(until).unwrap_or(&self.given)
     }
 
-    /// A snapshot brings one.
+    /// Whether one behind `agreed`, which may yet be agreed on, names a member.
+    fn may_name(&self, member: MemberId, agreed: Index) -> bool {
+        let later = self.logged.iter().filter(|(at, _)| at.index > agreed);
+        later.into_iter().any(|(_, later)| later.names(member))
+    }
+
+    /// A snapshot or a welcome brings one.
     pub(crate) fn give(&mut self, placed: Placed) {
         if placed.0 > self.given.0 {
             self.given = placed;
