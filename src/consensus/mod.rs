@@ -62,7 +62,8 @@ pub use configurations::Placed;
 pub use entry::{Entry, Payload};
 pub use event::{Event, Role, StepDown, Suspicion};
 pub use id::{
-    Boot, ClusterId, Incarnation, Index, IoSeq, MemberId, Mono, NodeId, Position, Term, Ticket,
+    Boot, ClusterId, Incarnation, Index, IoSeq, MemberId, Mono, NODE_ID_MAX, NodeId, Position,
+    Term, Ticket,
 };
 pub use identity::{Founding, Membership, Rejection, Report, found};
 pub use input::{Input, LinkEvent};
