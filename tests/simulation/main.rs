@@ -52,6 +52,7 @@ mod storage;
 mod story;
 mod sweep;
 mod tally;
+mod upkeep;
 mod world;
 
 use std::process::ExitCode;
