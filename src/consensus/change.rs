@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use super::progress::Progress;
 use super::role::{Leader, RoleState};
 use super::{
-    Boot, Configuration, Entry, MemberId, Node, Output, Payload, PeerRecord, Position, Ticket,
+    Boot, Configuration, Entry, MemberId, NODE_ID_MAX, Node, NodeId, Output, Payload, PeerRecord,
+    Position, Ticket,
 };
 
 /// What is to change.
@@ -52,6 +53,9 @@ pub enum ChangeRefusal {
          one first", .0.id
     )]
     Taken(MemberId),
+    /// No node can have this id.
+    #[error("{0} is no id of a node; ids are 1 to {max}", max = NODE_ID_MAX)]
+    NoId(NodeId),
     /// It is not there, or is no learner.
     #[error("node {} is not a member that this could be done to", .0.id)]
     NotNamed(MemberId),
@@ -86,17 +90,38 @@ impl Node {
         }
     }
 
-    /// The configuration that the change begins with.
-    fn judge_change(&self, change: &Change) -> Result<Configuration, ChangeRefusal> {
-        let leader = self.leading().ok_or(ChangeRefusal::NotLeader)?;
-        if self.commit < leader.noop || leader.transfer.is_some() {
-            return Err(ChangeRefusal::Unsettled);
-        }
+    /// The newest configuration, once it and this leader's own entry are agreed on (scenario 35).
+    fn agreed_configuration(&self, leader: &Leader) -> Result<&Configuration, ChangeRefusal> {
         let (since, present) = self.configurations.newest();
-        if self.commit < since.index || present.is_joint() {
-            return Err(ChangeRefusal::UnderWay);
+        if self.commit < leader.noop {
+            Err(ChangeRefusal::Unsettled)
+        } else if self.commit < since.index {
+            Err(ChangeRefusal::UnderWay)
+        } else {
+            Ok(present)
         }
+    }
+
+    /// The present configuration, if a change of it may begin now.
+    pub(super) fn changeable(&self, leader: &Leader) -> Result<&Configuration, ChangeRefusal> {
+        let present = self.agreed_configuration(leader)?;
+        if leader.transfer.is_some() {
+            Err(ChangeRefusal::Unsettled)
+        } else if present.is_joint() {
+            Err(ChangeRefusal::UnderWay)
+        } else {
+            Ok(present)
+        }
+    }
+
+    /// The configuration that the change begins with.
+    pub(super) fn judge_change(&self, change: &Change) -> Result<Configuration, ChangeRefusal> {
+        let leader = self.leading().ok_or(ChangeRefusal::NotLeader)?;
+        let present = self.changeable(leader)?;
         let next = match change {
+            Change::Learn(MemberId { id, .. }) if !(1..=NODE_ID_MAX).contains(&id.0) => {
+                return Err(ChangeRefusal::NoId(*id));
+            }
             Change::Learn(member) if present.names(*member) => {
                 return Err(ChangeRefusal::Named(*member));
             }
@@ -162,9 +187,9 @@ impl Node {
         if after.is_empty() || (after.len() == 2 && shrinks) {
             return Err(ChangeRefusal::TooFew(after.len()));
         }
-        let behind = |member: &&MemberId| match leader.followers.get(*member) {
-            Some(follower) => !self.hears(follower) || !self.keeps_up(follower),
-            None => false,
+        let behind = |member: &&MemberId| {
+            let follower = leader.followers.get(*member);
+            follower.is_some_and(|follower| !self.is_fit(follower))
         };
         match after.iter().find(behind) {
             Some(member) => Err(ChangeRefusal::Behind(*member)),
@@ -172,13 +197,14 @@ impl Node {
         }
     }
 
-    /// Whether a follower acknowledges what is agreed within an election timeout (scenario 41).
-    fn keeps_up(&self, follower: &Progress) -> bool {
-        follower.keeps_up(self.config.election_timeout, self.now)
+    /// Whether a follower is heard, and acknowledges what is agreed within an election timeout
+    /// (scenario 41).
+    pub(super) fn is_fit(&self, follower: &Progress) -> bool {
+        self.hears(follower) && follower.keeps_up(self.config.election_timeout, self.now)
     }
 
     /// Appends a configuration. It is in force from here on.
-    fn appoint(&mut self, configuration: Configuration) {
+    pub(super) fn appoint(&mut self, configuration: Configuration) {
         let position = self.next_position();
         let entry = Entry {
             term: position.term,
@@ -256,10 +282,9 @@ impl Node {
         let Some(leader) = self.leading() else {
             return;
         };
-        let (since, present) = self.configurations.newest();
-        if self.commit < leader.noop || self.commit < since.index {
+        let Ok(present) = self.agreed_configuration(leader) else {
             return;
-        }
+        };
         if !present.is_joint() {
             self.end_change();
         } else if !present.lets_vote(self.member) {

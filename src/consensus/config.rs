@@ -30,6 +30,11 @@ pub struct Config {
     /// Entry bytes that stay in memory behind a snapshot, so that a follower a little behind
     /// needs no snapshot.
     pub retained_bytes: usize,
+    /// Whether a leader lets learners vote by itself once they have caught up (S7).
+    pub promotes: bool,
+    /// After how long a silence of a voter its leader lets it go, or gives its place to a learner
+    /// (S10, R16); `None`: never. At least [`Config::DEAD_AFTER_TIMEOUTS_MIN`] election timeouts.
+    pub dead_after: Option<Duration>,
 }
 
 impl Default for Config {
@@ -45,6 +50,8 @@ impl Default for Config {
             pending_bytes_max: 32 << 20,
             waiting_max: 16_384,
             retained_bytes: 4 << 20,
+            promotes: false,
+            dead_after: None,
         }
     }
 }
@@ -63,6 +70,18 @@ pub enum ConfigError {
         /// The given heartbeat.
         heartbeat: Duration,
     },
+    /// Voters would leave that are only slow to answer.
+    #[error(
+        "a voter must be silent for at least {} election timeouts ({election:?} each) before it \
+         counts as dead, not for {dead_after:?}; raise the one or lower the other",
+        Config::DEAD_AFTER_TIMEOUTS_MIN
+    )]
+    DeadTooSoon {
+        /// The given time of silence.
+        dead_after: Duration,
+        /// The given election timeout.
+        election: Duration,
+    },
     /// A zero duration or limit.
     #[error("{0} must not be zero")]
     Zero(&'static str),
@@ -77,6 +96,10 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// How many election timeouts at least a voter is silent before it counts as dead: enough for a
+    /// restart, and for an election in which it takes no part.
+    pub const DEAD_AFTER_TIMEOUTS_MIN: u32 = 10;
+
     /// Says whether the timings and limits can work together.
     pub fn check(&self) -> Result<(), ConfigError> {
         let zero = [
@@ -94,6 +117,14 @@ impl Config {
             return Err(ConfigError::TimeoutTooShort {
                 election: self.election_timeout,
                 heartbeat: self.heartbeat,
+            });
+        }
+        if let Some(dead_after) = self.dead_after
+            && dead_after < self.election_timeout * Self::DEAD_AFTER_TIMEOUTS_MIN
+        {
+            return Err(ConfigError::DeadTooSoon {
+                dead_after,
+                election: self.election_timeout,
             });
         }
         let nested = [
@@ -117,5 +148,27 @@ impl Config {
             Some((_, inner, outer)) => Err(ConfigError::Exceeds { inner, outer }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_dead_who_is_only_slow() {
+        let least = Config::default().election_timeout * Config::DEAD_AFTER_TIMEOUTS_MIN;
+        let with = |dead_after| Config {
+            dead_after: Some(dead_after),
+            ..Config::default()
+        };
+        assert_eq!(with(least).check(), Ok(()));
+        let refused = with(least / 2).check();
+        let refused = refused.expect_err("it is too short").to_string();
+        assert!(
+            refused.contains("at least 10 election timeouts"),
+            "{refused}"
+        );
+        assert_eq!(Config::default().dead_after, None, "nobody leaves unasked");
     }
 }

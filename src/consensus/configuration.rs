@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MemberId, Position, quorum};
+use super::{Incarnation, MemberId, NodeId, Position, quorum};
 
 /// The members of a cluster and what each of them counts in. At least one of them votes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -52,6 +52,13 @@ impl Configuration {
     /// All members by id, each with its seat.
     pub fn seats(&self) -> impl ExactSizeIterator<Item = (MemberId, Seat)> + '_ {
         self.seats.iter().map(|(member, seat)| (*member, *seat))
+    }
+
+    /// The members of this id, each on a disk of its own, with their seats.
+    pub(super) fn seats_of(&self, id: NodeId) -> impl Iterator<Item = (MemberId, Seat)> + '_ {
+        let on = |incarnation| MemberId { id, incarnation };
+        let all = on(Incarnation(0))..=on(Incarnation(u64::MAX));
+        self.seats.range(all).map(|(member, seat)| (*member, *seat))
     }
 
     /// What it counts against limits of bytes.
@@ -163,7 +170,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::consensus::{Incarnation, NodeId};
 
     fn member(id: u64) -> MemberId {
         MemberId {

@@ -1,6 +1,8 @@
 //! What a node tells of itself: material for logs, metrics and scenario scripts, never a duty.
 
-use super::{Ballot, Index, NodeId, Term};
+use std::collections::BTreeSet;
+
+use super::{Ballot, Index, MemberId, NodeId, Term};
 
 /// The three roles of S1. A node that knows no leader and follows none is a candidate (S7).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -31,6 +33,18 @@ pub enum StepDown {
     HigherTerm,
     /// No quorum answered for an election timeout (check-quorum).
     NoQuorum,
+}
+
+/// Why a leader changes the voters although nobody asks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Upkeep {
+    /// Learners have caught up (S7).
+    CaughtUp,
+    /// Learners have caught up, and voters are silent whose places they take. Whoever is dead
+    /// besides leaves with those.
+    Replaced,
+    /// Voters were silent for too long (S10, R16).
+    Dead,
 }
 
 /// Something that happened.
@@ -75,6 +89,15 @@ pub enum Event {
     HandingOver {
         /// The next leader.
         to: NodeId,
+    },
+    /// This leader has begun to change the voters by itself.
+    ChangesVoters {
+        /// Why.
+        why: Upkeep,
+        /// Learners that are to vote.
+        promoted: BTreeSet<MemberId>,
+        /// Voters that are to belong to the cluster no longer.
+        removed: BTreeSet<MemberId>,
     },
     /// Uncommitted entries of another leader were dropped from the log, from here on.
     Truncated {

@@ -58,6 +58,9 @@ number!(
     Ticket, "q"
 );
 
+/// The largest node id; ids are small positive integers (S6).
+pub const NODE_ID_MAX: u64 = u32::MAX as u64;
+
 /// Names a member: an id on one disk. Two disks of one id are two members, and whatever is kept,
 /// counted or sent for a member is kept, counted or sent for one disk (R13).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,8 +19,8 @@
 //! when a leader is thought gone; `append` is the follower's log, `replication` the leader's;
 //! `progress` is one follower as the leader sees it; `read` confirms linearizable reads;
 //! `forward` passes requests to the leader; `transfer` hands over; `configuration` says who belongs
-//! and what they agree on, `change` changes that; `identity` judges who comes, and `boots` tells a
-//! disk from its copies.
+//! and what they agree on, `change` changes that, and `upkeep` does so by itself; `identity` judges
+//! who comes, and `boots` tells a disk from its copies.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -53,6 +53,7 @@ mod snapshot;
 mod status;
 mod suspicion;
 mod transfer;
+mod upkeep;
 
 pub use boots::Boots;
 pub use change::{Change, ChangeRefusal, MEMBERS_MAX};
@@ -60,9 +61,10 @@ pub use config::{Config, ConfigError};
 pub use configuration::{Configuration, Seat};
 pub use configurations::Placed;
 pub use entry::{Entry, Payload};
-pub use event::{Event, Role, StepDown, Suspicion};
+pub use event::{Event, Role, StepDown, Suspicion, Upkeep};
 pub use id::{
-    Boot, ClusterId, Incarnation, Index, IoSeq, MemberId, Mono, NodeId, Position, Term, Ticket,
+    Boot, ClusterId, Incarnation, Index, IoSeq, MemberId, Mono, NODE_ID_MAX, NodeId, Position,
+    Term, Ticket,
 };
 pub use identity::{Founding, Membership, Rejection, Report, found};
 pub use input::{Input, LinkEvent};

@@ -515,6 +515,7 @@ impl Node {
     fn flush(&mut self) {
         self.advance_commit();
         self.watch_change();
+        self.keep_members();
         self.flush_write();
         self.flush_leader();
         self.flush_follower();

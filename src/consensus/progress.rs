@@ -34,11 +34,43 @@ pub(super) struct Progress {
     pub(super) heard: Mono,
     /// Whether it said with that answer that it could take over.
     pub(super) can_stand: bool,
-    /// What was agreed when the present round of catching up began, and when that was.
+    /// Whether it keeps up with what is agreed.
+    pace: Pace,
+}
+
+/// Whether something that moves on reaches in time what another had reached, round after round
+/// (Raft 4.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Pace {
+    /// How far the other was when the present round began, and when that was.
     goal: Index,
-    goal_since: Mono,
-    /// Whether it reached the goal of the round before in time.
+    since: Mono,
+    /// Whether the goal of the round before was reached in time.
     kept_up: bool,
+}
+
+impl Pace {
+    pub(super) fn new(goal: Index, now: Mono) -> Self {
+        Self {
+            goal,
+            since: now,
+            kept_up: false,
+        }
+    }
+
+    /// Begins a new round, to where the other is by now, once the goal of this one is `reached`.
+    pub(super) fn count(&mut self, reached: Index, ahead: Index, patience: Duration, now: Mono) {
+        if reached >= self.goal {
+            self.kept_up = now.since(self.since) <= patience;
+            self.goal = ahead;
+            self.since = now;
+        }
+    }
+
+    /// Whether it took no more than `patience` the last time, and takes no more now.
+    pub(super) fn keeps_up(&self, patience: Duration, now: Mono) -> bool {
+        self.kept_up && now.since(self.since) <= patience
+    }
 }
 
 /// How a follower is being fed.
@@ -72,25 +104,18 @@ impl Progress {
             round: 0,
             heard: now,
             can_stand: false,
-            goal: next.previous(),
-            goal_since: now,
-            kept_up: false,
+            pace: Pace::new(next.previous(), now),
         }
     }
 
-    /// Begins a new round of catching up, to what is agreed by now, once the goal of this one is
-    /// reached (Raft 4.2.1).
+    /// Begins a new round of catching up, to what is agreed by now, if it is there.
     pub(super) fn count_round(&mut self, commit: Index, patience: Duration, now: Mono) {
-        if self.matched >= self.goal {
-            self.kept_up = now.since(self.goal_since) <= patience;
-            self.goal = commit;
-            self.goal_since = now;
-        }
+        self.pace.count(self.matched, commit, patience, now);
     }
 
     /// Whether it acknowledges within `patience` what is agreed.
     pub(super) fn keeps_up(&self, patience: Duration, now: Mono) -> bool {
-        self.kept_up && now.since(self.goal_since) <= patience
+        self.pace.keeps_up(patience, now)
     }
 
     /// Starts over from what is known for certain, or from `next` if that is later.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::progress::{Feed, Progress};
+use super::progress::{Feed, Pace, Progress};
 use super::read::Reads;
 use super::role::{Leader, RoleState};
 use super::{
@@ -34,6 +34,7 @@ impl Leader {
             transfer: None,
             spurned: None,
             change: None,
+            pace: Pace::new(noop, now),
         }
     }
 
@@ -282,6 +283,8 @@ impl Node {
         };
         if now >= leader.retry_at {
             leader.retry_at = now.after(heartbeat);
+            let last = self.log.last().index;
+            leader.pace.count(self.commit, last, timeout, now);
             for progress in leader.followers.values_mut() {
                 progress.retry(timeout, now);
                 progress.count_round(self.commit, timeout, now);

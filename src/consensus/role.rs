@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
-use super::progress::Progress;
+use super::progress::{Pace, Progress};
 use super::read::Reads;
 use super::transfer::Transfer;
 use super::{Ballot, Index, MemberId, Mono, NodeId, Suspicion, Term, Ticket};
@@ -99,4 +99,6 @@ pub(super) struct Leader {
     pub(super) spurned: Option<MemberId>,
     /// Who asked for the change that is under way.
     pub(super) change: Option<Ticket>,
+    /// Whether what it appends is agreed on in time.
+    pub(super) pace: Pace,
 }

@@ -4,9 +4,7 @@
 
 use crate::consensus::{Config, Entry};
 
-pub use crate::consensus::MEMBERS_MAX;
-/// The largest node id; ids are small positive integers (S6).
-pub const NODE_ID_MAX: u64 = u32::MAX as u64;
+pub use crate::consensus::{MEMBERS_MAX, NODE_ID_MAX};
 /// The largest log index; far below the end of the integer, so that adding to one is safe.
 pub const INDEX_MAX: u64 = 1 << 62;
 /// The most entries of an append.

@@ -181,6 +181,8 @@ fn settings(words: &mut Words) -> Result<Config, String> {
         retained_bytes: words
             .value("retained-bytes")?
             .unwrap_or(usual.retained_bytes),
+        promotes: words.value("promote")?.unwrap_or(usual.promotes),
+        dead_after: words.value("dead-after")?.or(usual.dead_after),
     })
 }
 

@@ -8,8 +8,8 @@ use std::fmt::{self, Debug};
 use bytes::Bytes;
 use remember::consensus::{
     Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boot, Configuration, Entry,
-    Forward, ForwardReply, Index, Message, NodeId, Payload, Position, Refusal, Seat, Verdict,
-    VoteReply, VoteRequest,
+    Forward, ForwardReply, Index, MemberId, Message, NodeId, Payload, Position, Refusal, Seat,
+    Verdict, VoteReply, VoteRequest,
 };
 
 use super::word::{Meaning, Words, read};
@@ -271,6 +271,17 @@ pub(crate) fn nodes<'a>(ids: impl IntoIterator<Item = &'a NodeId>) -> String {
     }
 }
 
+/// `n1,n2`; `n2'` is n2 on its second disk.
+pub(crate) fn members<'a>(members: impl IntoIterator<Item = &'a MemberId>) -> String {
+    let show = |member: &MemberId| {
+        let disks_before = (member.incarnation.0 % 0x10).saturating_sub(1);
+        let mark = "'".repeat(usize::try_from(disks_before).unwrap_or_default());
+        format!("{:?}{mark}", member.id)
+    };
+    let shown: Vec<String> = members.into_iter().map(show).collect();
+    shown.join(",")
+}
+
 /// A command as the stories write it: in quotes, a long one as a repeated letter.
 pub(crate) fn command(bytes: &Bytes) -> String {
     const SHORT: usize = 40;
@@ -286,9 +297,8 @@ pub(crate) fn command(bytes: &Bytes) -> String {
 pub(crate) fn configuration(configuration: &Configuration) -> String {
     let list = |counts: fn(&Seat) -> bool| {
         let seats = configuration.seats().filter(|(_, seat)| counts(seat));
-        let ids: Vec<_> = seats.map(|(member, _)| member.id).collect();
-        let ids: Vec<_> = ids.iter().map(|id| format!("{id:?}")).collect();
-        ids.join(",")
+        let listed: Vec<_> = seats.map(|(member, _)| member).collect();
+        members(&listed)
     };
     let voters = list(|seat| seat.votes);
     let outgoing = list(|seat| seat.outgoing);

@@ -1,10 +1,10 @@
 //! How the outputs of a node read in a story.
 
 use remember::consensus::{
-    Ballot, Event, HardState, Message, NodeId, Output, Record, Role, Status, StepDown, Term,
+    Ballot, Event, HardState, Message, NodeId, Output, Record, Role, Status, StepDown, Term, Upkeep,
 };
 
-use super::message::{self, boot, entries, kebab, nodes};
+use super::message::{self, boot, entries, kebab, members, nodes};
 
 /// How much a line matters: a quiet story leaves out what happens all the time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -117,6 +117,18 @@ fn event(event: &Event) -> String {
             StepDown::NoQuorum => format!("steps down from {term:?}: no quorum"),
         },
         Event::HandingOver { to } => format!("hands over to {to:?}"),
+        Event::ChangesVoters {
+            why,
+            promoted,
+            removed,
+        } => {
+            let (promoted, removed) = (members(promoted), members(removed));
+            match why {
+                Upkeep::CaughtUp => format!("lets {promoted} vote by itself"),
+                Upkeep::Replaced => format!("replaces {removed} by {promoted} by itself"),
+                Upkeep::Dead => format!("lets {removed} go as dead"),
+            }
+        }
         Event::Truncated { from } => format!("drops its log from {from:?} on"),
         Event::StorageStalled(true) => "has a stalled disk".to_owned(),
         Event::StorageStalled(false) => "has a working disk again".to_owned(),

@@ -88,8 +88,13 @@ impl World {
             .map(Machine::name)
             .filter(|member| !named.contains(member))
             .collect();
-        if !outside.is_empty() && self.rng.chance(400) {
+        // Mostly a leader that lets learners vote by itself is left to do so.
+        let leaves_the_rest = self.plan.config.promotes && self.rng.chance(700);
+        if !outside.is_empty() && (leaves_the_rest || self.rng.chance(400)) {
             return Some(Change::Learn(self.rng.pick(&outside)));
+        }
+        if leaves_the_rest {
+            return None;
         }
         let promoted: BTreeSet<_> = if learners.is_empty() {
             BTreeSet::new()
@@ -211,6 +216,13 @@ impl World {
             .collect()
     }
 
+    /// Whether leaders change anything by themselves. They still hear for a moment who is gone for
+    /// ever and may come to need it: one such member a moment is one that they can do without.
+    fn keeps_members(&self) -> bool {
+        let config = &self.plan.config;
+        config.promotes || config.dead_after.is_some()
+    }
+
     /// Whether everybody can go on without this one, by whatever configuration anybody counts.
     pub(crate) fn may_spare(&self, id: NodeId) -> bool {
         let is_whole = |member: MemberId| {
@@ -233,6 +245,7 @@ impl World {
         let mut inputs = running.flat_map(|member| &member.inbox);
         let is_asked = inputs.any(is_change);
         self.oracle.is_founded()
+            && (self.now >= self.churn_not_before || !self.keeps_members())
             && ((all_run && !is_asked) || self.plan.spares == 0)
             && goes_on(&self.oracle.agreed().1)
             && configurations.into_iter().all(goes_on)

@@ -210,6 +210,11 @@ impl World {
                 ballot: Ballot::Real,
                 term,
             } => self.oracle.stands(*term),
+            Told::ChangesVoters {
+                why,
+                promoted,
+                removed,
+            } => self.changed_by_itself(id, *why, promoted, removed),
             Told::Stands { .. }
             | Told::RoleChanged { .. }
             | Told::Established { .. }

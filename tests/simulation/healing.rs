@@ -30,7 +30,7 @@ impl World {
         }
         let leader = self.demand_one_leader();
         let term = self.status(leader).term;
-        self.run_for(STEADY);
+        self.run_for(STEADY + self.upkeep_lasts());
         self.clients.busy = false;
         self.demand_service();
         self.run_for(DRAIN);
@@ -134,6 +134,7 @@ impl World {
             !configuration.is_joint(),
             "a change never ends: {configuration:?}"
         );
+        self.demand_upkeep(&configuration);
         for id in self.obliged() {
             let status = self.status(id);
             let applied = self.applied(id);

@@ -55,6 +55,7 @@ mod storage;
 mod story;
 mod sweep;
 mod tally;
+mod upkeep;
 mod witness;
 mod world;
 

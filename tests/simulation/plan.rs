@@ -6,6 +6,7 @@ use remember::consensus::Config;
 
 use super::faults::Fault;
 use super::rng::Rng;
+use super::upkeep::draw_upkeep;
 
 /// One run's terms.
 pub(crate) struct Plan {
@@ -67,7 +68,7 @@ impl Plan {
         let kinds = rng.some(Fault::ALL, 2, Fault::ALL.len());
         let fault_low = rng.pick(&[50, 200, 500]);
         let churn_low = rng.pick(&[50, 200, 1000]);
-        Self {
+        let mut plan = Self {
             nodes,
             spares: rng.pick(&[0, 0, 1, 2, 3]),
             churn_millis: (churn_low, churn_low * 4),
@@ -85,7 +86,13 @@ impl Plan {
             command_bytes: rng.pick(&[1, 50, 400]),
             probes_anew: rng.chance(500),
             snapshot_bytes: rng.pick(&[500, 4000, 30_000]),
+        };
+        if plan.spares > 0 {
+            // Drawn apart: a run in which leaders change nothing is what it was without this.
+            let mut apart = Rng::new(rng.clone().number());
+            draw_upkeep(&mut plan.config, &mut apart);
         }
+        plan
     }
 
     /// A quiet cluster of `nodes` with the default timings, for stories with their own faults.
@@ -147,5 +154,7 @@ fn config(rng: &mut Rng) -> Config {
         pending_bytes_max: inflight_bytes_max * rng.pick(&[1, 4, 64]),
         waiting_max: rng.pick(&[1, 4, 1000]),
         retained_bytes: rng.pick(&[0, 500, 10_000]),
+        promotes: false,
+        dead_after: None,
     }
 }
