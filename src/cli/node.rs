@@ -126,6 +126,21 @@ pub(super) struct Node {
     )]
     #[arg(default_value_t = milliseconds(Config::default().election_timeout))]
     election_timeout_ms: u64,
+    /// How long a voter may be silent until the leader gives its place to a learner, or lets it go,
+    /// in milliseconds: at least ten election timeouts. Two of five leave, or one of four; three never
+    /// become fewer. Nobody leaves if not said
+    #[arg(
+        long,
+        env = "REMEMBER_DEAD_AFTER_MS",
+        value_name = "MS",
+        hide_env_values = true
+    )]
+    #[arg(conflicts_with = "cluster")]
+    dead_after_ms: Option<u64>,
+    /// Leave it to a person when a learner that has caught up comes to vote; else two do at once,
+    /// so that sizes stay odd, and one takes the place of the disk that its node had before
+    #[arg(long, env = "REMEMBER_PROMOTE_BY_HAND", hide_env_values = true)]
+    promote_by_hand: bool,
     /// How long a client's request may take, in milliseconds
     #[arg(
         long,
@@ -199,6 +214,8 @@ impl Node {
         settings.addresses_change = place.addresses_change;
         settings.joins = self.join;
         settings.members_fixed = self.pods.cluster.is_some();
+        settings.engine.promotes = !settings.members_fixed && !self.promote_by_hand;
+        settings.engine.dead_after = self.dead_after_ms.map(Duration::from_millis);
         settings.pod.clone_from(&self.pods.pod_uid);
         settings.engine.heartbeat = Duration::from_millis(self.heartbeat_ms);
         settings.engine.election_timeout = Duration::from_millis(self.election_timeout_ms);
