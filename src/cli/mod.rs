@@ -38,6 +38,7 @@ mod listen;
 mod local;
 mod log;
 mod members;
+mod membership;
 mod node;
 mod node_process;
 mod operator;

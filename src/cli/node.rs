@@ -17,6 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 use super::exit::{self, Exit, Failed};
 use super::listen::bind;
 use super::log::LogFlags;
+use super::membership::MembershipFlags;
 use super::pods::{Place, PodFlags};
 use super::terminal::Terminal;
 use super::tls::TlsFlags;
@@ -52,15 +53,8 @@ pub(super) struct Node {
     #[arg(value_name = "1=HOST:PORT/HOST:PORT,2=...", requires = "id")]
     #[arg(conflicts_with = "cluster")]
     members: Option<Members>,
-    /// Join the cluster that the others belong to, and never found one: the leader registers this
-    /// node, and it is a learner until it is promoted. A node that was removed comes back like this
-    #[arg(
-        long,
-        env = "REMEMBER_JOIN",
-        hide_env_values = true,
-        conflicts_with = "cluster"
-    )]
-    join: bool,
+    #[command(flatten)]
+    membership: MembershipFlags,
     #[command(flatten)]
     pods: PodFlags,
     /// The directory that is this node's alone; made if it is not there
@@ -126,21 +120,6 @@ pub(super) struct Node {
     )]
     #[arg(default_value_t = milliseconds(Config::default().election_timeout))]
     election_timeout_ms: u64,
-    /// How long a voter may be silent until the leader gives its place to a learner, or lets it go,
-    /// in milliseconds: at least ten election timeouts. Two of five leave, or one of four; three never
-    /// become fewer. Nobody leaves if not said
-    #[arg(
-        long,
-        env = "REMEMBER_DEAD_AFTER_MS",
-        value_name = "MS",
-        hide_env_values = true
-    )]
-    #[arg(conflicts_with = "cluster")]
-    dead_after_ms: Option<u64>,
-    /// Leave it to a person when a learner that has caught up comes to vote; else two do at once,
-    /// so that sizes stay odd, and one takes the place of the disk that its node had before
-    #[arg(long, env = "REMEMBER_PROMOTE_BY_HAND", hide_env_values = true)]
-    promote_by_hand: bool,
     /// How long a client's request may take, in milliseconds
     #[arg(
         long,
@@ -212,10 +191,8 @@ impl Node {
         let mut settings = Settings::new(place.id, BTreeMap::new(), &self.data_dir);
         settings.members = place.members;
         settings.addresses_change = place.addresses_change;
-        settings.joins = self.join;
         settings.members_fixed = self.pods.cluster.is_some();
-        settings.engine.promotes = !settings.members_fixed && !self.promote_by_hand;
-        settings.engine.dead_after = self.dead_after_ms.map(Duration::from_millis);
+        self.membership.apply(&mut settings);
         settings.pod.clone_from(&self.pods.pod_uid);
         settings.engine.heartbeat = Duration::from_millis(self.heartbeat_ms);
         settings.engine.election_timeout = Duration::from_millis(self.election_timeout_ms);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use remember::consensus::{Change, ChangeRefusal, Configuration, MemberId};
-use remember::node::{Handle, Phase, Unchanged};
+use remember::node::{Handle, Phase, Settings, Unchanged};
 use tokio::time::sleep;
 
 use crate::cluster::{Cluster, on_one_thread};
@@ -210,6 +210,37 @@ fn a_copy_from_before_the_welcome_is_not_taken() {
         cluster.join(4, 3).await;
         sleep(LONG_ENOUGH_TO_REGISTER).await;
         assert_eq!(*cluster.handle(4).phases().borrow(), Phase::Joining);
+        cluster.end().await;
+    });
+}
+
+fn keeps_itself(settings: &mut Settings) {
+    settings.engine.promotes = true;
+    settings.engine.dead_after = Some(settings.engine.election_timeout * 10);
+}
+
+/// S10, R16: five survive the loss of three, one after the other, and whoever comes back votes again.
+#[test]
+fn a_cluster_follows_the_living() {
+    on_one_thread(async {
+        let mut cluster = Cluster::configured("living", 5, keeps_itself).await;
+        cluster.leader().await;
+        for id in [4, 5] {
+            cluster.stop(id).await;
+        }
+        sees(&cluster.handle(1), |seen| voters(seen) == [1, 2, 3]).await;
+        cluster.stop(3).await;
+        reads_what_another_wrote(&cluster, 1, "by-two-of-three").await;
+        // It was away, and takes the place of the one that is dead by now.
+        cluster.join(4, 2).await;
+        sees(&cluster.handle(4), |seen| voters(seen) == [1, 2, 4]).await;
+        for id in [3, 5] {
+            cluster.join(id, 4).await;
+        }
+        for id in 1..=5 {
+            sees(&cluster.handle(id), |seen| voters(seen) == [1, 2, 3, 4, 5]).await;
+        }
+        reads_what_another_wrote(&cluster, 5, "by-all").await;
         cluster.end().await;
     });
 }
