@@ -9,7 +9,7 @@ CARGO := cargo
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # The stages of `make test`, in order: the cheap ones first.
-STAGES := fmt lint layers unit sim faults mutants doc chart cluster
+STAGES := fmt lint layers unit sim explore faults mutants doc chart cluster
 
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
 NEEDS := cc:build-essential make:build-essential git:git \
@@ -47,8 +47,8 @@ ROUNDS ?= 100
 INPUTS ?= 10000000
 SEED ?= 1
 
-.PHONY: help test $(STAGES) machine deps sim soak fuzz tidy deny bench bench-deps bench-load clean \
-    bench-cluster image chart-deps cluster-deps cluster-up cluster-down try
+.PHONY: help test $(STAGES) machine deps sim soak model fuzz tidy deny bench bench-deps bench-load \
+    clean bench-cluster image chart-deps cluster-deps cluster-up cluster-down try
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
@@ -113,7 +113,7 @@ fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
 
 lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test faults --test chart --test cluster -- -D warnings
+	$(CARGO) clippy --locked --test model --test faults --test chart --test cluster -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
@@ -142,6 +142,9 @@ unit: ## All tests: of the modules, of the documents, of the repository itself.
 
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation
+
+explore: ## Every order of events in small worlds of three nodes; the shortest way to a broken rule.
+	$(CARGO) test --locked --profile sim --no-default-features --test model
 
 faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in namespaces of its own.
 	$(CARGO) test --locked --profile sim --test faults
@@ -177,6 +180,9 @@ cluster-down: ## Ends it and removes all of it but the cached programs.
 soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes.
 	REMEMBER_FROM=$(FROM) REMEMBER_SEEDS=$(SEEDS) \
 		$(CARGO) test --locked --profile sim --no-default-features --test simulation
+
+model: ## The same worlds as `make explore`, some of them with wider bounds: some minutes.
+	REMEMBER_BOUNDS=wide $(CARGO) test --locked --profile sim --no-default-features --test model
 
 fuzz: ## INPUTS=n hostile inputs on each surface: bytes of peers, data directories, HTTP.
 	for test in '--test wire no_input_breaks' '--test storage no_directory_breaks' \
