@@ -47,8 +47,9 @@ ROUNDS ?= 100
 INPUTS ?= 10000000
 SEED ?= 1
 
-.PHONY: help test $(STAGES) sim faults mutants machine deps soak fuzz tidy deny bench bench-deps \
-    bench-load clean bench-cluster image chart-deps cluster-deps cluster-up cluster-down try
+.PHONY: help test $(STAGES) sim explore faults mutants machine deps soak model fuzz tidy deny \
+    bench bench-deps bench-load clean bench-cluster image chart-deps cluster-deps cluster-up \
+    cluster-down try
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
@@ -113,7 +114,7 @@ fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
 
 lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test faults --test chart --test cluster -- -D warnings
+	$(CARGO) clippy --locked --test model --test faults --test chart --test cluster -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
@@ -144,16 +145,20 @@ sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation
 
 # Faults wait most of the time, and nothing in them depends on how fast the machine is.
-proofs: ## Simulation, mutants and faults, the last ones beside the others.
-	$(CARGO) test --locked --profile sim --no-default-features --test simulation --no-run
+proofs: ## Simulation, model check, mutants and faults, the last ones beside the others.
+	$(CARGO) test --locked --profile sim --no-default-features --test simulation --test model \
+	    --no-run
 	$(CARGO) test --locked --profile sim --test faults --no-run
 	@mkdir -p target; set -m; $(MAKE) faults >target/faults.log 2>&1 & faults=$$!; set +m; \
 	trap 'kill -- -$$faults 2>/dev/null || true; wait $$faults || true' EXIT; \
-	$(MAKE) sim mutants; \
+	$(MAKE) sim explore mutants; \
 	printf '\nfaults, beside them (target/faults.log):\n'; \
 	if wait $$faults; then tail -n 12 target/faults.log; \
 	else cat target/faults.log; echo 'the faults failed' >&2; exit 1; fi; \
 	trap - EXIT
+
+explore: ## Every order of events in small worlds of three nodes; the shortest way to a broken rule.
+	$(CARGO) test --locked --profile sim --no-default-features --test model
 
 faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in namespaces of its own.
 	$(CARGO) test --locked --profile sim --test faults
@@ -189,6 +194,9 @@ cluster-down: ## Ends it and removes all of it but the cached programs.
 soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes.
 	REMEMBER_FROM=$(FROM) REMEMBER_SEEDS=$(SEEDS) \
 		$(CARGO) test --locked --profile sim --no-default-features --test simulation
+
+model: ## The same worlds as `make explore`, some of them with wider bounds: some minutes.
+	REMEMBER_BOUNDS=wide $(CARGO) test --locked --profile sim --no-default-features --test model
 
 fuzz: ## INPUTS=n hostile inputs on each surface: bytes of peers, data directories, HTTP.
 	for test in '--test wire no_input_breaks' '--test storage no_directory_breaks' \

@@ -24,6 +24,8 @@ pub(crate) enum Program {
     Simulation,
     /// Interleavings of operators.
     Labelling,
+    /// Every order of events in small worlds.
+    Model,
     /// The storage code.
     Storage,
     /// Frames.
@@ -56,12 +58,13 @@ pub(crate) enum Verdict {
 
 impl Program {
     /// All of them, the quick ones first.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Unit,
         Self::Wire,
         Self::Scenarios,
         Self::Storage,
         Self::Labelling,
+        Self::Model,
         Self::Simulation,
     ];
 
@@ -70,6 +73,7 @@ impl Program {
             Self::Scenarios => "scenarios",
             Self::Simulation => "simulation",
             Self::Labelling => "labelling",
+            Self::Model => "model",
             Self::Storage => "storage",
             Self::Wire => "wire",
             Self::Unit => "unit",
@@ -91,6 +95,7 @@ impl Check {
     /// - `scenarios c23`: the stories whose name holds that;
     /// - `simulation 200`: so many seeds of everything at once; `simulation words`: the stories of
     ///   the simulation whose name holds that, each with all its seeds;
+    /// - `model grow`: the worlds of the model check whose name holds that;
     /// - `storage`, `wire` or `unit` and a test's whole name: that test.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (word, what) = text.split_once(' ').unwrap_or((text, ""));
@@ -150,6 +155,7 @@ impl Check {
                 (variables, Vec::new())
             }
             Program::Simulation => (vec![("REMEMBER_SCENARIO", what())], Vec::new()),
+            Program::Model => (vec![("REMEMBER_MODEL", what())], Vec::new()),
             _ if self.what.is_empty() => (Vec::new(), Vec::new()),
             _ => (Vec::new(), vec![what(), "--exact".to_owned()]),
         }

@@ -7,7 +7,7 @@ use remember::consensus::{
 };
 
 /// The state that a node's records describe.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Image {
     /// The term and vote.
     pub(crate) hard: HardState,

@@ -1,0 +1,61 @@
+//! What has to happen somewhere in a world: a check in which nothing happens proves nothing.
+
+use stateright::Property;
+
+use super::bounds::Start;
+use super::exploration::Exploration;
+use super::start::member;
+use super::world::World;
+
+/// Something that is worth seeing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sight {
+    Elected,
+    Written,
+    Changed,
+    ElectedAfterCrash,
+    LedJointly,
+}
+
+impl Sight {
+    /// That it can be seen.
+    pub(crate) fn property(self) -> Property<Exploration> {
+        match self {
+            Self::Elected => Property::sometimes("a leader is elected", elected),
+            Self::Written => Property::sometimes("a write is committed", written),
+            Self::Changed => Property::sometimes("a change is completed", changed),
+            Self::ElectedAfterCrash => {
+                Property::sometimes("a leader is elected after a crash", elected_after_crash)
+            }
+            Self::LedJointly => {
+                Property::sometimes("a node leads while a change is joint", led_jointly)
+            }
+        }
+    }
+}
+
+fn elected(model: &Exploration, world: &World) -> bool {
+    let first = u64::from(model.bounds().start == Start::Led);
+    world.leaders().any(|place| place.term.0 > first)
+}
+
+fn written(_: &Exploration, world: &World) -> bool {
+    world.ledger.has_command
+}
+
+fn changed(model: &Exploration, world: &World) -> bool {
+    let (bounds, agreed) = (model.bounds(), &world.ledger.agreed);
+    let votes = |id: &u64| agreed.lets_vote(member(*id));
+    !agreed.is_joint() && bounds.promoted.iter().all(votes) && !bounds.removed.iter().any(votes)
+}
+
+fn elected_after_crash(_: &Exploration, world: &World) -> bool {
+    let crashed_in = world.ledger.crashed_in;
+    let mut leaders = world.leaders();
+    leaders.any(|place| crashed_in.is_some_and(|crashed| place.term > crashed))
+}
+
+fn led_jointly(_: &Exploration, world: &World) -> bool {
+    let mut leaders = world.leaders();
+    leaders.any(|place| place.node.configuration().is_joint())
+}

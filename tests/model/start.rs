@@ -1,0 +1,94 @@
+//! Where a world begins: deterministic, and reached by the very nodes.
+
+use std::sync::Arc;
+
+use remember::consensus::{
+    Change, ClusterId, Configuration, Incarnation, Input, MemberId, Membership, NodeId, Ticket,
+};
+
+use super::bounds::{Bounds, Start};
+use super::ledger::{Breach, Ledger};
+use super::memory::Memory;
+use super::nature::Nature;
+use super::network::Flights;
+use super::place::Place;
+use super::world::World;
+
+/// How many messages it takes at most until nothing is on its way.
+const MESSAGES_MAX: usize = 200;
+
+pub(crate) fn member(id: u64) -> MemberId {
+    MemberId {
+        id: NodeId(id),
+        incarnation: Incarnation(id),
+    }
+}
+
+/// The world that is explored from here on.
+pub(crate) fn start(bounds: &Bounds) -> Result<World, Breach> {
+    // What must happen before is not slow, and loses nothing.
+    let calm = Nature {
+        bounds: bounds.before_the_start(),
+        memory: Memory::new(),
+    };
+    let voters: Vec<_> = (1..=bounds.voters).map(member).collect();
+    let founding = Membership::founding(ClusterId(1), voters.iter().copied());
+    let places = voters
+        .iter()
+        .map(|voter| Place::new(*voter, founding.clone()));
+    let mut world = World {
+        places: places.map(Arc::new).collect(),
+        flights: Flights::default(),
+        ledger: Arc::new(Ledger::new(Configuration::of_voters(voters))),
+        left: bounds.left,
+        hushed: None,
+        refused: false,
+        breach: None,
+    };
+    for a in 0..world.places.len() {
+        for b in 0..a {
+            world.link(a, b, &calm)?;
+        }
+    }
+    if bounds.start == Start::Led {
+        settle(&mut world, &calm)?;
+        if !bounds.promoted.is_empty() {
+            welcome(&mut world, &calm)?;
+        }
+    }
+    Ok(world)
+}
+
+/// Lets everything arrive until nothing is on its way, in the order of the links.
+fn settle(world: &mut World, calm: &Nature) -> Result<(), Breach> {
+    for _ in 0..MESSAGES_MAX {
+        let Some(flight) = world.flights.iter().next().cloned() else {
+            break;
+        };
+        world.flights.remove(&flight);
+        world.deliver(&flight, calm)?;
+    }
+    world.flights.clear();
+    Ok(())
+}
+
+/// A third node learns, and has caught up.
+fn welcome(world: &mut World, calm: &Nature) -> Result<(), Breach> {
+    let leader = world.places.iter().position(|place| place.leads);
+    let leader = leader.expect("two voters elected one of them");
+    let (ticket, change) = (Ticket(0), Change::Learn(member(3)));
+    world.take(leader, &Input::Change { ticket, change }, calm)?;
+    settle(world, calm)?;
+    let node = &world.places[leader].node;
+    let membership = Membership {
+        cluster: ClusterId(1),
+        settled: node.configuration_at(node.status().commit),
+    };
+    world
+        .places
+        .push(Arc::new(Place::new(member(3), membership)));
+    for peer in 0..2 {
+        world.link(2, peer, calm)?;
+    }
+    settle(world, calm)
+}
