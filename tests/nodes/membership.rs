@@ -26,12 +26,13 @@ fn voters(configuration: &Configuration) -> Vec<u64> {
     ids(configuration.voters())
 }
 
-/// Waits until a node sees its cluster like that.
+/// Waits until a node sees its cluster like that, and no change under way: until then those count
+/// who are to go.
 async fn sees(handle: &Handle, wanted: impl Fn(&Configuration) -> bool) {
+    let settled = |seen: &Configuration| wanted(seen) && !seen.is_joint();
     let looks = || {
-        handle
-            .configuration()
-            .is_some_and(|(_, seen)| wanted(&seen))
+        let seen = handle.configuration();
+        seen.is_some_and(|(_, seen)| settled(&seen))
     };
     while !looks() {
         sleep(Duration::from_millis(5)).await;
@@ -219,7 +220,8 @@ fn keeps_itself(settings: &mut Settings) {
     settings.engine.dead_after = Some(settings.engine.election_timeout * 10);
 }
 
-/// S10, R16: five survive the loss of three, one after the other, and whoever comes back votes again.
+/// S10, R16: five survive the loss of three, one after the other, and whoever comes back votes
+/// again.
 #[test]
 fn a_cluster_follows_the_living() {
     on_one_thread(async {
