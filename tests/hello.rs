@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,10 +22,17 @@ fn remember(arguments: &[&str]) -> Command {
     command
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, below those that the kernel gives to clients: one of these could be taken
+/// by somebody else's connection before it is listened at. No two of one run are the same.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 2500).unwrap();
+    loop {
+        let port = 30_100 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 2500;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits for the thing itself; only what hangs fails.
