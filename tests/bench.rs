@@ -153,6 +153,16 @@ fn idle_nodes_are_measured_one_by_one() {
 }
 
 #[test]
+fn members_that_come_and_go_are_measured() {
+    let rows = Bench::new().figures(&["members", "--rounds", "1", "--state-mib", "1"]);
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        assert_eq!(row["n"], 1, "{row}");
+        assert!(row["maxMs"].as_f64() > Some(0.0), "{row}");
+    }
+}
+
+#[test]
 fn without_etcd_it_says_how_to_get_it() {
     let bench = Bench::new();
     let cache = bench.scratch.join("data");

@@ -189,8 +189,13 @@ fn rows(document: &Document) -> Vec<Vec<String>> {
 
 async fn carry_out(client: &Client, wish: &Wish) -> anyhow::Result<Exit> {
     if let Err(failed) = change(client, wish).await {
-        // A leader that is to go hands over in the midst, and cannot say how it ends.
-        if failed.exit != Exit::TimedOut || !comes_true(client, wish).await {
+        // A leader that is to go hands over in the midst, and cannot say how it ends. And it may
+        // have done by itself what it was asked for.
+        let patience = match failed.exit {
+            Exit::TimedOut => client.deadline(),
+            _ => Instant::now(),
+        };
+        if !comes_true(client, wish, patience).await {
             return Err(failed.into());
         }
     }
@@ -208,17 +213,18 @@ async fn carry_out(client: &Client, wish: &Wish) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Waits until some node tells that it is done.
-async fn comes_true(client: &Client, wish: &Wish) -> bool {
-    let deadline = client.deadline();
-    while Instant::now() < deadline {
-        let seen = members(client, deadline).await;
+/// Looks at least once, and until then, whether some node tells that it is done.
+async fn comes_true(client: &Client, wish: &Wish, until: Instant) -> bool {
+    loop {
+        let seen = members(client, client.deadline()).await;
         if seen.is_ok_and(|seen| wish.is_done(&seen)) {
             return true;
         }
+        if Instant::now() >= until {
+            return false;
+        }
         sleep(LOOK).await;
     }
-    false
 }
 
 /// Asks the leader; done once that is agreed on.

@@ -20,8 +20,8 @@ const LAST_LINE_BYTES: u64 = 1 << 10;
 pub(super) struct NodeProcess {
     pub(super) node: u8,
     pub(super) members: String,
-    /// Whether it joins a cluster that is there.
-    pub(super) joins: bool,
+    /// The file whose presence says that there is a cluster to join, looked for at each start.
+    pub(super) joins_if: Option<PathBuf>,
     /// Where it answers questions of health.
     pub(super) admin: String,
     pub(super) data_dir: PathBuf,
@@ -38,7 +38,12 @@ impl NodeProcess {
         command
             .args(["--color", "never", "node", "--id", &self.node.to_string()])
             .args(["--members", &self.members])
-            .args(self.joins.then_some("--join"))
+            .args(
+                self.joins_if
+                    .iter()
+                    .any(|it| it.exists())
+                    .then_some("--join"),
+            )
             .args(["--listen-admin", &self.admin])
             .arg("--data-dir")
             .arg(&self.data_dir)

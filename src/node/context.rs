@@ -41,8 +41,9 @@ pub(super) enum Event {
     Register(MemberId, oneshot::Sender<Changed>),
     /// The cluster turned this node away: it must stop and say why (R13, R15).
     TurnedAway(String),
-    /// The cluster goes on without this node, which must stop and say so, or join again.
-    Removed(String),
+    /// The cluster goes on without this node, which said to be a member since that entry. It must
+    /// stop and say so, or join again.
+    Removed(Position, String),
     /// It joined again.
     Welcomed(Box<Membership>),
 }
@@ -98,6 +99,13 @@ impl Context {
         }
     }
 
+    /// Since which entry this node says to be a member.
+    pub(super) fn since(&self) -> Position {
+        let engine = self.engine.borrow();
+        let hello = engine.as_ref().map(|(_, node)| node.hello());
+        hello.map(|hello| hello.since).unwrap_or_default()
+    }
+
     /// How this node introduces itself to the one that it believes to be `expects`.
     pub(super) fn introduction(&self, expects: NodeId) -> Introduction {
         let engine = self.engine.borrow();
@@ -116,6 +124,10 @@ impl Context {
 
     /// Registers a node with the cluster, if this one leads it; what that node is to be told.
     pub(super) async fn register(&self, whom: &Introduction) -> Verdict {
+        if whom.member.is_none() && self.is_founder(whom.name()) {
+            // It is told by our introduction: that names it, if it was at the founding.
+            return Verdict::Noted;
+        }
         if let Err(rejection) = self.demand_memory(whom) {
             return Verdict::from(&rejection);
         }
@@ -137,6 +149,15 @@ impl Context {
             // It asks again before long.
             Ok(Err(_)) | Err(_) => Verdict::Noted,
         }
+    }
+
+    /// Whether it belongs since the founding, and was never met: it may not have heard of that yet.
+    fn is_founder(&self, name: MemberId) -> bool {
+        let engine = self.engine.borrow();
+        engine.as_ref().is_some_and(|(_, node)| {
+            let since = node.agreed().1.since(name);
+            since == Some(Position::START) && !node.has_met(name)
+        })
     }
 
     /// A member's disk knows its cluster before it says or hears anything as a member.

@@ -75,6 +75,7 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
     loop {
         moves.mark_unchanged();
         let at = context.addresses.of(peer);
+        let since = context.since();
         let dialed = dial(&context, peer).await;
         match dialed {
             Ok(Dialed::Up(stream, hello)) => {
@@ -112,7 +113,7 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
             Err(DialError::TurnedAway { reason, sentence }) => {
                 match reason {
                     Reason::NotAdmitted => context.tell(Event::TurnedAway(sentence)).await,
-                    Reason::Removed => context.tell(Event::Removed(sentence)).await,
+                    Reason::Removed => context.tell(Event::Removed(since, sentence)).await,
                     _ => {}
                 }
                 wait = WAIT_REFUSED;

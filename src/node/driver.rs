@@ -36,6 +36,10 @@ use crate::wire::Packet;
 
 /// Things taken into one turn at most, so that beats are not delayed by a flood.
 const TURN_MAX: usize = 512;
+/// Within how many election timeouts a member that was removed while it followed a leader hears of
+/// it. Whoever left as dead was silent for longer
+/// ([`DEAD_AFTER_TIMEOUTS_MIN`](consensus::Config::DEAD_AFTER_TIMEOUTS_MIN)).
+const REMOVED_WITHIN_TIMEOUTS: u32 = 5;
 /// How often requests that nobody waits for any more are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
@@ -75,8 +79,8 @@ pub(super) struct Driver {
     backlog: VecDeque<Job<FileDisk>>,
     transfers: Transfers,
     dialing: Dialing,
-    /// Whether this node has heard a leader since it started, which speaks to members only.
-    belonged: bool,
+    /// When this node last knew a leader, which speaks to members only.
+    led: Option<Instant>,
     waiting: Waiting,
     abstention: Abstention,
     /// The newest boot of each peer: words of an older one are not heard any more.
@@ -109,7 +113,7 @@ impl Driver {
             journal,
             backlog: VecDeque::new(),
             transfers,
-            belonged: false,
+            led: None,
             waiting: Waiting::default(),
             abstention: Abstention::default(),
             boots: BTreeMap::new(),
@@ -247,7 +251,7 @@ impl Driver {
             },
             Event::Register(member, reply) => self.change(Change::Learn(member), reply),
             Event::TurnedAway(sentence) => self.stopped = Some(Stopped::TurnedAway(sentence)),
-            Event::Removed(sentence) => self.removed(sentence),
+            Event::Removed(since, sentence) => self.removed(since, sentence),
             Event::Welcomed(membership) => {
                 self.inputs.push(Input::Welcomed(membership.settled));
             }
@@ -284,10 +288,17 @@ impl Driver {
         self.inputs.push(Input::Change { ticket, change });
     }
 
-    /// The cluster goes on without this node. One that was started to join comes back; one that
-    /// was removed while it ran ends, as whoever removed it expects.
-    fn removed(&mut self, sentence: String) {
-        if self.belonged || !self.context.settings.joins {
+    /// The cluster goes on without this node. One that was removed while it followed a leader ends,
+    /// as whoever removed it expects; one that has been away, and was started to join, comes back.
+    fn removed(&mut self, since: Position, sentence: String) {
+        if self.context.since() > since {
+            // It has come back since it asked.
+            return;
+        }
+        let settings = &self.context.settings;
+        let recent = settings.engine.election_timeout * REMOVED_WITHIN_TIMEOUTS;
+        let was_led = self.led.is_some_and(|at| at.elapsed() < recent);
+        if was_led || !settings.joins {
             self.stopped = Some(Stopped::Removed(sentence));
         } else if !self.context.registers.replace(true) {
             info!(sentence, "joining again");
@@ -365,7 +376,9 @@ impl Driver {
         }
         self.submit_backlog();
         self.choose_peers();
-        self.belonged |= status.leader.is_some();
+        if status.leader.is_some() {
+            self.led = Some(Instant::now());
+        }
         self.consider_snapshot(&status);
         self.publish(status);
     }

@@ -62,6 +62,8 @@ pub(super) async fn find_cluster(
 
 async fn ask(context: &Context, peer: NodeId) -> Option<(NodeId, Report)> {
     match dial(context, peer).await {
+        // Whoever joins founds nothing.
+        Ok(Dialed::Noted(theirs)) if theirs.registers && theirs.member.is_none() => None,
         Ok(Dialed::Noted(theirs)) => Some((peer, theirs.report())),
         Ok(Dialed::Up(..) | Dialed::Registered(_) | Dialed::SentOn(_)) => None,
         Err(error) => {

@@ -11,7 +11,7 @@ use tracing::{debug, info};
 use super::context::Context;
 use super::dialer::{DialError, Dialed, WAIT_REFUSED, dial, dial_at};
 use crate::consensus::{Membership, NodeId, Position};
-use crate::wire::Welcome;
+use crate::wire::{Introduction, Welcome};
 
 /// How long to wait before all are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -62,13 +62,31 @@ async fn ask(context: &Context, peer: NodeId) -> Asked {
     };
     match asked {
         Ok(Dialed::Registered(welcome)) => Asked::Welcomed(welcome),
+        Ok(Dialed::Noted(theirs)) => founded(context, theirs),
         // Whoever leads by now, it is somebody else.
-        Ok(Dialed::SentOn(_) | Dialed::Noted(_) | Dialed::Up(..)) => Asked::InVain,
+        Ok(Dialed::SentOn(_) | Dialed::Up(..)) => Asked::InVain,
         Err(DialError::Certificate(_) | DialError::TurnedAway { .. }) => Asked::Refused,
         Err(error) => {
             debug!(peer = peer.0, %error, "not registered");
             Asked::InVain
         }
+    }
+}
+
+/// A cluster may have been founded with this very disk, which had not heard of that when it was
+/// started again.
+fn founded(context: &Context, theirs: Introduction) -> Asked {
+    let membership = theirs.member.map(|member| member.membership);
+    let with_this = |membership: &Membership| {
+        let (since, founders) = &membership.settled;
+        *since == Position::START && founders.names(context.name())
+    };
+    match membership.filter(with_this) {
+        Some(membership) => Asked::Welcomed(Box::new(Welcome {
+            membership,
+            contacts: Vec::new(),
+        })),
+        None => Asked::InVain,
     }
 }
 

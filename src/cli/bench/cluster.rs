@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
+use serde::Deserialize;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::http::Connection;
+use super::http::{Connection, request};
 use super::server::Server;
 use super::system::{System, View};
 use crate::cli::exit::Exit;
@@ -51,6 +52,22 @@ pub(super) struct Cluster {
     pub(super) servers: Vec<Server>,
     plan: Plan,
     home: Home,
+}
+
+/// A voter: its id, and its disk.
+pub(super) type Voter = (u64, Option<String>);
+
+/// What a node says of the members.
+#[derive(Deserialize)]
+struct Members {
+    members: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: u64,
+    incarnation: Option<String>,
+    role: Option<String>,
 }
 
 /// The leader, as all nodes see it.
@@ -131,7 +148,7 @@ impl Plan {
         let process = NodeProcess {
             node,
             members: members.join(","),
-            joins,
+            joins_if: joins.then(|| home.to_owned()),
             admin: format!("127.0.0.1:{admin}"),
             data_dir: data_dir(System::Remember, home, node),
             log: log(home, node),
@@ -294,6 +311,34 @@ impl Cluster {
     /// Lets go of the last node, which belongs to the cluster no more.
     pub(super) fn let_go(&mut self) {
         self.servers.pop();
+    }
+
+    /// Waits until all members vote and are as wanted: each by its id and its disk.
+    pub(super) async fn until_members(
+        &self,
+        wanted: impl Fn(&[Voter]) -> bool,
+    ) -> anyhow::Result<Vec<Voter>> {
+        let until = Instant::now() + WHOLE;
+        let read = request("GET", "/v1/members", None, b"");
+        loop {
+            for server in &self.servers {
+                let answer = ask(server.port, &read).await;
+                let seen =
+                    answer.and_then(|answer| serde_json::from_slice::<Members>(&answer).ok());
+                let voters = seen.and_then(|seen| {
+                    let voters = seen.members.into_iter();
+                    let voter = |it: Listed| {
+                        (it.role.as_deref() == Some("voter")).then_some((it.id, it.incarnation))
+                    };
+                    voters.map(voter).collect::<Option<Vec<_>>>()
+                });
+                if let Some(voters) = voters.filter(|voters| wanted(voters)) {
+                    return Ok(voters);
+                }
+            }
+            anyhow::ensure!(Instant::now() < until, "not all vote after {WHOLE:?}");
+            sleep(LOOK).await;
+        }
     }
 
     /// Asks the leader, as often as it says no.

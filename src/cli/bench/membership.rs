@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Voter};
 use super::latencies::Latencies;
 use super::load::{Kind, Load};
 use super::report::Row;
@@ -79,8 +79,9 @@ impl Membership {
                     self.cluster.join(*node)?;
                     self.names.push(u64::from(*node));
                 }
-                let ids: Vec<_> = nodes.iter().copied().map(u64::from).collect();
-                self.cluster.demand(&system.promote(&ids)).await?;
+                // The leader does the rest by itself.
+                let all = self.names.len();
+                self.cluster.until_members(|seen| seen.len() == all).await?;
             }
             System::Etcd => {
                 for node in nodes {
@@ -125,9 +126,11 @@ impl Membership {
         let begun = Instant::now();
         match self.cluster.system {
             System::Remember => {
+                let before = self.cluster.until_members(|_| true).await?;
+                let lost = before.into_iter().find(|(id, _)| *id == u64::from(node));
                 self.cluster.join(node)?;
-                let promote = System::Remember.promote(&[self.names[at]]);
-                self.cluster.demand(&promote).await?;
+                let is_gone = |seen: &[Voter]| !seen.iter().any(|it| Some(it) == lost.as_ref());
+                self.cluster.until_members(is_gone).await?;
             }
             System::Etcd => {
                 let remove = System::Etcd.remove(&[self.names[at]]);

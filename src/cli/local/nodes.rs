@@ -6,11 +6,9 @@
 //! asked of the leader, as anybody would.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{read_dir, remove_dir_all};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,7 +20,7 @@ use crate::cli::client::Client;
 use crate::cli::endpoint::Endpoint;
 use crate::cli::exit::say;
 use crate::cli::home::Home;
-use crate::cli::members::{Document, Wish, change, members};
+use crate::cli::members::{Document, Member, Wish, change, members};
 use crate::cli::node_process::NodeProcess;
 
 /// How long one question may take.
@@ -39,8 +37,8 @@ pub(super) struct Nodes<'a> {
     home: &'a Home,
     news: mpsc::Sender<News>,
     follows_commit: bool,
-    /// Whether there is a cluster that nodes can join.
-    is_founded: bool,
+    /// How many nodes may be at the founding.
+    founders: u8,
     running: BTreeMap<u8, Running>,
 }
 
@@ -64,24 +62,19 @@ impl<'a> Nodes<'a> {
             home,
             news,
             follows_commit,
-            is_founded: (1..=NODES_MAX).any(|node| is_member(&data_dir(home, node))),
+            founders: local.nodes.max(kept(home)),
             running: BTreeMap::new(),
         }
     }
 
-    /// Starts the first ones: those that belong to the cluster that the directory holds, or as many
-    /// as are to found one.
+    /// Starts the first ones: those that the directory has data of, and, until there is a cluster,
+    /// as many as are to found one.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
-        let nodes = 1..=NODES_MAX;
-        let first: Vec<_> = if self.is_founded {
-            let mut first: Vec<_> = nodes.collect();
-            first.retain(|node| data_dir(self.home, *node).exists());
-            first
-        } else {
-            (1..=self.local.nodes).collect()
-        };
-        for node in first {
-            self.start_one(node)?;
+        let is_founded = founded(self.home).exists();
+        for node in 1..=self.founders {
+            if !is_founded || data_dir(self.home, node).exists() {
+                self.start_one(node)?;
+            }
         }
         Ok(())
     }
@@ -92,17 +85,18 @@ impl<'a> Nodes<'a> {
             certs::provide(&certificates(self.home), &"local".parse()?, node)?;
         }
         let [api, _, admin] = self.local.ports(node);
-        let known = if self.is_founded {
+        // Whoever joins may know nodes that are not there.
+        let known = if founded(self.home).exists() {
             NODES_MAX
         } else {
-            self.local.nodes
+            self.founders
         };
         let secured = self.local.secured_port(node);
         let listen_api = format!("127.0.0.1:{api},https://127.0.0.1:{secured}");
         let process = NodeProcess {
             node,
             members: self.local.members(known),
-            joins: self.is_founded,
+            joins_if: Some(founded(self.home)),
             admin: format!("127.0.0.1:{admin}"),
             data_dir: data_dir(self.home, node),
             log: self.home.path().join(format!("node-{node}.log")),
@@ -161,8 +155,14 @@ impl<'a> Nodes<'a> {
         if seen.since.is_none() {
             return Ok(false);
         }
-        self.is_founded = true;
+        if !founded(self.home).exists() {
+            std::fs::write(founded(self.home), "")?;
+        }
         for node in 1..=size {
+            // One that was to go, and is wanted again by now, may have ended for good.
+            if self.is_to_end(node) {
+                self.end(node).await;
+            }
             if !self.running.contains_key(&node) {
                 self.start_one(node)?;
             }
@@ -173,17 +173,19 @@ impl<'a> Nodes<'a> {
             change(&client, &wish).await?;
             return Ok(false);
         }
-        let surplus: Vec<_> = self
-            .running
-            .keys()
-            .copied()
-            .filter(|it| *it > size)
-            .collect();
+        let is_surplus = |node: &u8| *node > size && !seen.names(u64::from(*node));
+        let surplus: Vec<_> = self.running.keys().copied().filter(is_surplus).collect();
         for node in surplus.into_iter().rev() {
-            self.end(node).await?;
+            self.end(node).await;
+            let (at, what) = (Instant::now(), Event::Left);
+            drop(self.news.send(News { node, at, what }).await);
         }
-        let all_named = (1..=size).all(|node| seen.names(u64::from(node)));
-        Ok(all_named)
+        Ok((1..=size).all(|node| seen.names(u64::from(node))))
+    }
+
+    fn is_to_end(&self, node: u8) -> bool {
+        let running = self.running.get(&node);
+        running.is_some_and(|running| *running.stop.borrow() == Stop::ByItself)
     }
 
     fn client(&self) -> Client {
@@ -205,20 +207,12 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// Ends a node that belongs to the cluster no more, and removes what is left of it.
-    async fn end(&mut self, node: u8) -> anyhow::Result<()> {
+    /// Ends a node. Its data stays, so that it can come back with them.
+    async fn end(&mut self, node: u8) {
         if let Some(mut running) = self.running.remove(&node) {
             running.stop.send_replace(Stop::InOrder);
             while running.child.join_next().await.is_some() {}
         }
-        let data = data_dir(self.home, node);
-        if data.exists() {
-            let removed = remove_dir_all(&data);
-            removed.with_context(|| format!("cannot remove {}", data.display()))?;
-        }
-        let (at, what) = (Instant::now(), Event::Left);
-        drop(self.news.send(News { node, at, what }).await);
-        Ok(())
     }
 
     /// Ends all of them; they have ended when this returns.
@@ -238,29 +232,22 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// What to ask for, so that there are so many voters and nobody else: all who are missing together,
-/// and then all who are too many.
+/// What to ask for, so that there are so many voters and nobody else, in one step: once all who are
+/// missing have registered, so that none of them votes before the others.
 fn wish(seen: &Document, size: u8) -> Wish {
     let last = u64::from(size);
-    let all_named = (1..=last).all(|node| seen.names(node));
-    let learners = seen
-        .members
-        .iter()
-        .filter(|it| it.role.as_deref() == Some("learner"));
-    let learners: BTreeSet<_> = learners.map(|member| member.id).collect();
-    let surplus: BTreeSet<_> = seen.members.iter().map(|member| member.id).collect();
-    let promote: Vec<_> = learners.into_iter().filter(|id| *id <= last).collect();
-    let remove = surplus.into_iter().filter(|id| *id > last);
-    match (all_named, promote.is_empty()) {
-        (true, false) => Wish {
-            promote,
-            ..Wish::default()
-        },
-        (true, true) => Wish {
-            remove: remove.collect(),
-            ..Wish::default()
-        },
-        (false, _) => Wish::default(),
+    if !(1..=last).all(|node| seen.names(node)) {
+        return Wish::default();
+    }
+    let ids = |wanted: &dyn Fn(&Member) -> bool| {
+        let ids = seen.members.iter().filter(|it| wanted(it)).map(|it| it.id);
+        let ids: BTreeSet<_> = ids.collect();
+        ids.into_iter().collect()
+    };
+    let learns = |member: &Member| member.role.as_deref() == Some("learner");
+    Wish {
+        promote: ids(&|member| learns(member) && member.id <= last),
+        remove: ids(&|member| member.id > last),
     }
 }
 
@@ -268,11 +255,17 @@ fn data_dir(home: &Home, node: u8) -> PathBuf {
     home.path().join(format!("node-{node}"))
 }
 
-/// Whether a data directory is that of a member: only those have a log.
-fn is_member(data_dir: &Path) -> bool {
-    let is_log = |name: std::ffi::OsString| name.to_string_lossy().starts_with("wal-");
-    let mut entries = read_dir(data_dir).into_iter().flatten();
-    entries.any(|entry| entry.is_ok_and(|entry| is_log(entry.file_name())))
+/// The file that says that the directory holds a cluster.
+fn founded(home: &Home) -> PathBuf {
+    home.path().join("founded")
+}
+
+/// The last node that the directory has data of.
+fn kept(home: &Home) -> u8 {
+    let mut nodes = (1..=NODES_MAX).rev();
+    nodes
+        .find(|node| data_dir(home, *node).exists())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -295,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_are_missing_vote_at_once_and_then_the_others_go() {
+    fn all_who_are_missing_vote_at_once_and_all_others_go() {
         let (v, l) = ("voter", "learner");
         let three = [(1, v), (2, v), (3, v)];
         assert_eq!(asked(&three, 3), (vec![], vec![]));
@@ -315,13 +308,14 @@ mod tests {
         );
         let five = [(1, v), (2, v), (3, v), (4, v), (5, v)];
         assert_eq!(asked(&five, 1), (vec![], vec![2, 3, 4, 5]));
+        let gap = [(1, v), (3, v), (4, v), (5, v)];
+        assert_eq!(asked(&gap, 3), (vec![], vec![]), "2 comes first");
     }
 
     #[test]
-    fn a_lost_disk_is_replaced_first() {
+    fn a_lost_disk_is_replaced() {
         let (v, l) = ("voter", "learner");
-        let lost = [(1, v), (2, v), (2, l), (3, v)];
-        assert_eq!(asked(&lost, 3), (vec![2], vec![]));
-        assert_eq!(asked(&lost, 1), (vec![], vec![2, 3]));
+        let lost = [(1, v), (2, v), (2, l), (3, v), (4, v)];
+        assert_eq!(asked(&lost, 3), (vec![2], vec![4]));
     }
 }
