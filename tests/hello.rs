@@ -28,7 +28,7 @@ fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 2500).unwrap();
     loop {
-        let port = 30_100 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 2500;
+        let port = 30_500 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 2200;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
@@ -67,18 +67,30 @@ struct Hello {
 }
 
 impl Hello {
+    /// Starts it, once more if its port was taken meanwhile.
     fn beside(node: &str, pod: &str) -> Self {
+        for _ in 0..5 {
+            let mut hello = Self::start(node, pod);
+            let listens = eventually("the application", || {
+                let there = TcpStream::connect((Ipv4Addr::LOCALHOST, hello.port)).is_ok();
+                let has_ended = hello.process.try_wait().unwrap().is_some();
+                (there || has_ended).then_some(there && !has_ended)
+            });
+            if listens {
+                return hello;
+            }
+        }
+        panic!("the application ends as often as it is started");
+    }
+
+    fn start(node: &str, pod: &str) -> Self {
         let port = free_port();
         let process = remember(&["hello", "--node", node, "--pod", pod])
             .env("REMEMBER_HELLO_LISTEN", format!("127.0.0.1:{port}"))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let hello = Self { process, port };
-        eventually("the application", || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
-        });
-        hello
+        Self { process, port }
     }
 
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
