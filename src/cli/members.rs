@@ -74,7 +74,7 @@ pub(super) struct Member {
     pub(super) id: u64,
     ip: String,
     port: String,
-    incarnation: Option<String>,
+    pub(super) incarnation: Option<String>,
     pub(super) role: Option<String>,
     leader: bool,
     alive: Option<bool>,

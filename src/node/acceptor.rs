@@ -247,11 +247,8 @@ async fn read(context: &Context, readers: &Readers, link: Link, hello: Hello) {
         _ = replaced => debug!(peer = peer.0, "the link is replaced by a newer one"),
         () = sending.parted(member.incarnation) => debug!(peer = peer.0, "the peer was removed"),
     }
-    let is_own = |reader: &mut Reader| Rc::ptr_eq(&reader.heard, &heard);
-    readers
-        .borrow_mut()
-        .extract_if(.., |_, it| is_own(it))
-        .for_each(drop);
+    let mut readers = readers.borrow_mut();
+    readers.retain(|_, reader| !Rc::ptr_eq(&reader.heard, &heard));
 }
 
 async fn read_packets(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tracing::info;
 
 use super::addresses::Addresses;
 use super::handle::{Changed, Unchanged};
@@ -102,8 +103,9 @@ impl Context {
     /// Since which entry this node says to be a member.
     pub(super) fn since(&self) -> Position {
         let engine = self.engine.borrow();
-        let hello = engine.as_ref().map(|(_, node)| node.hello());
-        hello.map(|hello| hello.since).unwrap_or_default()
+        let engine = engine.as_ref();
+        let since = engine.and_then(|(_, node)| node.configuration().since(self.name()));
+        since.unwrap_or_default()
     }
 
     /// How this node introduces itself to the one that it believes to be `expects`.
@@ -171,6 +173,29 @@ impl Context {
             return Err(Rejection::Forgetful { id: whom.id });
         }
         Ok(())
+    }
+
+    /// Takes in where the others are; what is left of a welcome is to be made durable.
+    pub(super) fn settle(&self, welcome: Welcome) -> Membership {
+        let Welcome {
+            membership,
+            contacts,
+        } = welcome;
+        let (position, configuration) = &membership.settled;
+        let seats = configuration.seats();
+        for (joined, _) in seats.filter(|(_, seat)| seat.since > Position::START) {
+            self.addresses.loosen(joined.id);
+        }
+        for (id, at) in contacts {
+            self.addresses.introduce(id, at);
+        }
+        info!(
+            cluster = format!("{:016x}", membership.cluster.0),
+            index = position.index.0,
+            members = configuration.seats().len(),
+            "registered"
+        );
+        membership
     }
 
     fn welcome(&self, whom: MemberId) -> Verdict {

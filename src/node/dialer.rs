@@ -15,7 +15,6 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, Event};
-use super::joining::settle;
 use super::peers::Peer;
 use crate::consensus::{Hello, LinkEvent, MemberId, NodeId};
 use crate::tls::{Failure, Stream};
@@ -141,7 +140,7 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
 /// This node belongs to the cluster again.
 async fn welcomed(context: &Context, welcome: Box<Welcome>) {
     context.registers.set(false);
-    let membership = settle(context, *welcome);
+    let membership = context.settle(*welcome);
     context.tell(Event::Welcomed(Box::new(membership))).await;
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn register(context: &Context) -> Membership {
             match ask(context, peer).await {
                 Asked::Welcomed(welcome) => {
                     context.registers.set(false);
-                    return settle(context, *welcome);
+                    return context.settle(*welcome);
                 }
                 Asked::InVain => {}
                 Asked::Refused => is_refused = true,
@@ -88,29 +88,4 @@ fn founded(context: &Context, theirs: Introduction) -> Asked {
         })),
         None => Asked::InVain,
     }
-}
-
-/// Takes in where the others are; what is left is to be made durable.
-pub(super) fn settle(context: &Context, welcome: Welcome) -> Membership {
-    let Welcome {
-        membership,
-        contacts,
-    } = welcome;
-    let (position, configuration) = &membership.settled;
-    let joined = configuration
-        .seats()
-        .filter(|(_, seat)| seat.since > Position::START);
-    for (member, _) in joined {
-        context.addresses.loosen(member.id);
-    }
-    for (id, at) in contacts {
-        context.addresses.introduce(id, at);
-    }
-    info!(
-        cluster = format!("{:016x}", membership.cluster.0),
-        index = position.index.0,
-        members = configuration.seats().len(),
-        "registered"
-    );
-    membership
 }

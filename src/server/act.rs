@@ -1,20 +1,25 @@
 //! Requests that act on the cluster itself: who may make them, how their body is read, and what is
 //! said where another node has to be asked.
 
-use hyper::StatusCode;
+use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
+use hyper::{Request, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::Peer;
 use super::api::Api;
+use super::kv::collect;
+use super::limits::Share;
+use super::query::Query;
 use super::reply::Problem;
 use crate::state::Member;
 
 /// The longest body of such a request, in bytes.
-pub(super) const BODY_BYTES_MAX: usize = 4 << 10;
+const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// Only whoever is on this machine or has a certificate may ask, and no web page in their browser.
-pub(super) fn allow(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
+fn allow(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
     let refused = if !peer.may_act() {
         "this is taken from the node's own machine, or with a client certificate; ask over \
          loopback, or by https://"
@@ -24,6 +29,19 @@ pub(super) fn allow(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     };
     Err(Problem::new(StatusCode::FORBIDDEN, refused))
+}
+
+/// The headers and the body of such a request, once it is known that it may be made.
+pub(super) async fn body(
+    api: &Api,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<(HeaderMap, Bytes, Share), Problem> {
+    let (head, body) = request.into_parts();
+    allow(peer, &head.headers)?;
+    Query::parse(head.uri.query(), &[])?;
+    let (text, share) = collect(api, body, BODY_BYTES_MAX).await?;
+    Ok((head.headers, text, share))
 }
 
 /// Reads a body of JSON that looks like `example`.

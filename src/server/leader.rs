@@ -7,7 +7,6 @@ use hyper::{Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::api::Api;
-use super::kv::collect;
 use super::query::Query;
 use super::reply::{Problem, Reply, bare, json};
 use super::{Peer, act};
@@ -68,14 +67,11 @@ pub(super) async fn transfer(
     peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Reply, Problem> {
-    let (head, body) = request.into_parts();
-    act::allow(peer, &head.headers)?;
-    Query::parse(head.uri.query(), &[])?;
-    let (text, _share) = collect(api, body, act::BODY_BYTES_MAX).await?;
+    let (headers, text, _share) = act::body(api, peer, request).await?;
     let transfer = if text.is_empty() {
         Transfer::default()
     } else {
-        act::read(&head.headers, &text, "{\"to\": 2}")?
+        act::read(&headers, &text, "{\"to\": 2}")?
     };
     let to = transfer.to.map(NodeId);
     let is_member = |to: NodeId| api.handle.members().iter().any(|(id, _)| *id == to);

@@ -7,7 +7,6 @@ use hyper::{Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::api::Api;
-use super::kv::collect;
 use super::query::Query;
 use super::reply::{Problem, Reply, bare, json};
 use super::{Peer, act};
@@ -96,15 +95,8 @@ pub(super) async fn change(
     peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Reply, Problem> {
-    let (head, body) = request.into_parts();
-    act::allow(peer, &head.headers)?;
-    Query::parse(head.uri.query(), &[])?;
-    let (text, _share) = collect(api, body, act::BODY_BYTES_MAX).await?;
-    let wish: Wish = act::read(
-        &head.headers,
-        &text,
-        "{\"promote\": [4, 5], \"remove\": [1]}",
-    )?;
+    let (headers, text, _share) = act::body(api, peer, request).await?;
+    let wish: Wish = act::read(&headers, &text, "{\"promote\": [4, 5], \"remove\": [1]}")?;
     let Some((_, present)) = api.handle.configuration() else {
         return Err(Problem::overloaded("the cluster is not founded"));
     };

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use remember::consensus::{
     AppendOutcome, Ballot, Configuration, Entry, HardState, Index, MemberId, Message, Payload,
-    Position, Seat, Term, Verdict,
+    Position, Term, Verdict,
 };
 
+use super::majority::{is_agreed, is_majority};
 use super::place::{Place, digest};
 
 /// What always holds.
@@ -238,20 +239,4 @@ impl Ledger {
 
 fn place(index: Index) -> usize {
     usize::try_from(index.0 - 1).expect("a short log")
-}
-
-/// Whether a majority of each set that counts says so: worked out without the code under test.
-fn is_agreed(configuration: &Configuration, says: impl Fn(MemberId) -> bool) -> bool {
-    is_majority(configuration, |seat| seat.votes, &says)
-        && is_majority(configuration, |seat| seat.outgoing, &says)
-}
-
-fn is_majority(
-    configuration: &Configuration,
-    counts: fn(&Seat) -> bool,
-    says: impl Fn(MemberId) -> bool,
-) -> bool {
-    let counted = configuration.seats().filter(|(_, seat)| counts(seat));
-    let said: Vec<_> = counted.map(|(member, _)| says(member)).collect();
-    said.is_empty() || said.iter().filter(|said| **said).count() > said.len() / 2
 }

@@ -37,6 +37,8 @@ mod exploration;
 #[path = "../simulation/image.rs"]
 mod image;
 mod ledger;
+#[path = "../support/majority.rs"]
+mod majority;
 mod memory;
 mod nature;
 mod network;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
-use serde::Deserialize;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,6 +14,7 @@ use super::server::Server;
 use super::system::{System, View};
 use crate::cli::exit::Exit;
 use crate::cli::home::Home;
+use crate::cli::members::{Document, Member};
 use crate::cli::node_process::{self, NodeProcess};
 
 /// How long a cluster may take to be whole: longer only if something is broken.
@@ -56,19 +56,6 @@ pub(super) struct Cluster {
 
 /// A voter: its id, and its disk.
 pub(super) type Voter = (u64, Option<String>);
-
-/// What a node says of the members.
-#[derive(Deserialize)]
-struct Members {
-    members: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    id: u64,
-    incarnation: Option<String>,
-    role: Option<String>,
-}
 
 /// The leader, as all nodes see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -324,10 +311,10 @@ impl Cluster {
             for server in &self.servers {
                 let answer = ask(server.port, &read).await;
                 let seen =
-                    answer.and_then(|answer| serde_json::from_slice::<Members>(&answer).ok());
+                    answer.and_then(|answer| serde_json::from_slice::<Document>(&answer).ok());
                 let voters = seen.and_then(|seen| {
                     let voters = seen.members.into_iter();
-                    let voter = |it: Listed| {
+                    let voter = |it: Member| {
                         (it.role.as_deref() == Some("voter")).then_some((it.id, it.incarnation))
                     };
                     voters.map(voter).collect::<Option<Vec<_>>>()
