@@ -6,7 +6,7 @@
 //! are failures; so is a check that fails without any bug.
 //!
 //! ```text
-//!   cargo test --test mutants                              all of them
+//!   cargo test --test mutants                              all that these sources have not caught
 //!   REMEMBER_MUTANT=ack,vote cargo test --test mutants     those whose name holds any of these
 //!   REMEMBER_MUTANTS_ALL=1 cargo test --test mutants       each against all: who sees it?
 //! ```
@@ -16,6 +16,7 @@
     reason = "a program that tests says what it found"
 )]
 
+mod caught;
 mod check;
 mod patch;
 mod tree;
@@ -28,6 +29,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use caught::Caught;
 use check::{Check, Program, Verdict, shortened};
 use patch::Patch;
 use tree::Tree;
@@ -77,15 +79,7 @@ fn run() -> Result<(), String> {
             "docs/proof.md does not tell what the patches do\n{wrong}"
         ));
     }
-    let wanted = env::var("REMEMBER_MUTANT").unwrap_or_default();
-    let is_wanted = |name: &str| wanted.split(',').any(|part| name.contains(part));
-    let chosen: Vec<_> = mutants
-        .iter()
-        .filter(|mutant| is_wanted(&mutant.patch.name))
-        .collect();
-    if chosen.is_empty() {
-        return Err(format!("no mutant's name holds {wanted:?}"));
-    }
+    let chosen = chosen(&mutants)?;
     let trees = thread::available_parallelism().map_or(1, usize::from);
     let trees: Result<Vec<_>, _> = (0..trees.min(TREES_MAX))
         .map(|number| Tree::of(&root, number))
@@ -94,40 +88,71 @@ fn run() -> Result<(), String> {
     if env::var_os("REMEMBER_MUTANTS_ALL").is_some() {
         return compare(&trees[0], &chosen);
     }
-    baseline(&trees[0], &chosen)?;
-    hunt_all(&trees, &chosen)
+    let caught = Caught::of(&root).map_err(|error| format!("target/mutants: {error}"))?;
+    let is_named = env::var_os("REMEMBER_MUTANT").is_some();
+    let is_left = |mutant: &&&Mutant| is_named || !caught.holds(&mutant.patch.name);
+    let left: Vec<_> = chosen.iter().copied().filter(|one| is_left(&one)).collect();
+    let known = chosen.len() - left.len();
+    if known > 0 {
+        println!("these very sources have caught {known} mutants before (target/mutants)");
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    baseline(&trees, &left)?;
+    hunt_all(&trees, &left, &caught)
+}
+
+/// The mutants that are asked for.
+fn chosen(mutants: &[Mutant]) -> Result<Vec<&Mutant>, String> {
+    let wanted = env::var("REMEMBER_MUTANT").unwrap_or_default();
+    let is_wanted = |name: &str| wanted.split(',').any(|part| name.contains(part));
+    let all = mutants.iter();
+    let chosen: Vec<_> = all.filter(|one| is_wanted(&one.patch.name)).collect();
+    if chosen.is_empty() {
+        return Err(format!("no mutant's name holds {wanted:?}"));
+    }
+    Ok(chosen)
+}
+
+/// Has each tree do one thing after another until `next` says that nothing is left; what was
+/// complained about.
+fn share(trees: &[Tree], next: impl Fn(&Tree) -> Option<Result<(), String>> + Sync) -> Vec<String> {
+    let work = |tree: &Tree| {
+        let done = std::iter::from_fn(|| next(tree));
+        done.filter_map(Result::err).collect::<Vec<_>>()
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = trees
+            .iter()
+            .map(|tree| scope.spawn(|| work(tree)))
+            .collect();
+        let ends = workers.into_iter().map(thread::ScopedJoinHandle::join);
+        ends.flat_map(|end| end.unwrap_or_else(|_| vec!["a worker panicked".to_owned()]))
+            .collect()
+    })
 }
 
 /// Plants each bug, one a tree at a time, and tells of all that were not caught.
-fn hunt_all(trees: &[Tree], mutants: &[&Mutant]) -> Result<(), String> {
-    let all_begin = Instant::now();
+fn hunt_all(trees: &[Tree], mutants: &[&Mutant], caught: &Caught) -> Result<(), String> {
+    let begin = Instant::now();
     let left = Mutex::new(mutants.iter());
-    let complaints = Mutex::new(Vec::new());
-    let hunt_next = |tree: &Tree| {
-        let next = left.lock().ok().and_then(|mut left| left.next());
-        let Some(mutant) = next else { return false };
+    let complaints = share(trees, |tree| {
+        let mutant = left.lock().ok()?.next()?;
         let (name, check) = (&mutant.patch.name, &mutant.check);
         let begin = Instant::now();
         let judged = hunt(tree, mutant);
         let seconds = begin.elapsed().as_secs_f64();
-        match judged {
-            Ok(()) => println!("{name}: caught by {check} in {seconds:.1} s"),
-            Err(complaint) => {
-                println!("{name}: {complaint}");
-                if let Ok(mut complaints) = complaints.lock() {
-                    complaints.push(format!("{name}: {}", first_line(&complaint)));
-                }
+        match &judged {
+            Ok(()) => {
+                caught.add(name);
+                println!("{name}: caught by {check} in {seconds:.1} s");
             }
+            Err(complaint) => println!("{name}: {complaint}"),
         }
-        true
-    };
-    thread::scope(|scope| {
-        for tree in trees {
-            scope.spawn(|| while hunt_next(tree) {});
-        }
+        Some(judged.map_err(|complaint| format!("{name}: {}", first_line(&complaint))))
     });
-    let complaints = complaints.into_inner().map_err(|error| error.to_string())?;
-    let (all, seconds) = (mutants.len(), all_begin.elapsed().as_secs_f64());
+    let (all, seconds) = (mutants.len(), begin.elapsed().as_secs_f64());
     if complaints.is_empty() {
         println!("all {all} mutants were caught, in {seconds:.1} s");
         return Ok(());
@@ -174,30 +199,40 @@ fn mutants(root: &Path) -> Result<Vec<Mutant>, String> {
 }
 
 /// Runs every check that is needed once where nothing is broken.
-fn baseline(tree: &Tree, mutants: &[&Mutant]) -> Result<(), String> {
-    for program in Program::ALL {
-        let mut checks: Vec<&Check> = Vec::new();
-        for Mutant { check, .. } in mutants {
-            if check.program == program && !checks.contains(&check) {
-                checks.push(check);
-            }
-        }
-        if checks.is_empty() {
-            continue;
-        }
-        let begin = Instant::now();
-        let executable = tree
-            .build(program)
-            .map_err(|error| format!("without a mutant: {error}"))?;
-        for check in &checks {
-            match run_check(tree, check, &executable)? {
-                Verdict::Passed => {}
-                other => return Err(format!("{check} fails without a mutant: {other:?}")),
-            }
-        }
-        let (count, seconds) = (checks.len(), begin.elapsed().as_secs_f64());
-        println!("without a mutant, {count} checks of {program:?} pass, in {seconds:.1} s");
+fn baseline(trees: &[Tree], mutants: &[&Mutant]) -> Result<(), String> {
+    let left = Mutex::new(Program::ALL.into_iter());
+    let complaints = share(trees, |tree| {
+        let program = left.lock().ok()?.next()?;
+        Some(baseline_of(program, tree, mutants))
+    });
+    match complaints.first() {
+        None => Ok(()),
+        Some(complaint) => Err(complaint.clone()),
     }
+}
+
+fn baseline_of(program: Program, tree: &Tree, mutants: &[&Mutant]) -> Result<(), String> {
+    let mut checks: Vec<&Check> = Vec::new();
+    for Mutant { check, .. } in mutants {
+        if check.program == program && !checks.contains(&check) {
+            checks.push(check);
+        }
+    }
+    if checks.is_empty() {
+        return Ok(());
+    }
+    let begin = Instant::now();
+    let executable = tree
+        .build(program)
+        .map_err(|error| format!("without a mutant: {error}"))?;
+    for check in &checks {
+        match run_check(tree, check, &executable)? {
+            Verdict::Passed => {}
+            other => return Err(format!("{check} fails without a mutant: {other:?}")),
+        }
+    }
+    let (count, seconds) = (checks.len(), begin.elapsed().as_secs_f64());
+    println!("without a mutant, {count} checks of {program:?} pass, in {seconds:.1} s");
     Ok(())
 }
 

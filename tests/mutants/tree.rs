@@ -46,10 +46,7 @@ impl Tree {
 
     /// Makes it equal to the original again.
     pub(crate) fn restore(&self) -> io::Result<()> {
-        let mut wanted = BTreeSet::new();
-        for name in COPIED {
-            files_below(&self.from, Path::new(name), &mut wanted)?;
-        }
+        let wanted = sources(&self.from)?;
         let mut present = BTreeSet::new();
         files_below(&self.root, Path::new(""), &mut present)?;
         for path in present.difference(&wanted) {
@@ -117,6 +114,15 @@ impl Tree {
     pub(crate) fn transcript(&self) -> PathBuf {
         self.scratch.join("transcript.txt")
     }
+}
+
+/// Every file that is copied, from `root`.
+pub(crate) fn sources(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for name in COPIED {
+        files_below(root, Path::new(name), &mut found)?;
+    }
+    Ok(found)
 }
 
 /// All files at or below `root/path`, from `root`.
