@@ -216,12 +216,18 @@ pub(crate) fn value_of(answer: &Answer) -> Value {
 /// Who was seen to lead in which term, by anybody.
 pub(crate) type Leaders = Mutex<BTreeMap<u64, u64>>;
 
-/// Watches what one node says of its term and its leadership.
+/// Watches what one node says of its term and its leadership. Where its connection ends it may have
+/// been started anew, and a start may go back to what is on the disk: behind a term that was only
+/// heard of, as where the disk was full, but never behind one that the node has led.
 pub(crate) fn watch(node: u64, record: &Record, leaders: &Leaders) {
     let mut client = Client::new(node::api(node));
-    let mut newest = 0;
+    let (mut newest, mut led) = (0, 0);
     while !record.is_over.load(Ordering::Relaxed) {
-        if let Some(answer) = client.get("/v1/leader") {
+        let answer = client.get("/v1/leader");
+        if answer.is_none() {
+            newest = led;
+        }
+        if let Some(answer) = answer {
             let document: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
             let term = document["term"].as_u64().unwrap_or_default();
             if term < newest {
@@ -231,6 +237,7 @@ pub(crate) fn watch(node: u64, record: &Record, leaders: &Leaders) {
             }
             newest = newest.max(term);
             if document["self"] == true {
+                led = led.max(term);
                 let mut leaders = leaders.lock().unwrap();
                 let first = *leaders.entry(term).or_insert(node);
                 if first != node {
