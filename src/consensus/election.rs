@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use super::progress::Progress;
 use super::role::{Candidate, Leader, RoleState};
 use super::{
-    Ballot, Beat, Entry, Event, HardState, MemberId, Message, Mono, Node, Payload, Position,
-    StepDown, Term, Verdict, VoteReply, VoteRequest,
+    Ballot, Beat, Entry, Event, HardState, MemberId, Message, Mono, Node, Output, Payload,
+    Position, StepDown, Term, Verdict, VoteReply, VoteRequest,
 };
 
 /// The order of candidates (S9): the one with the longer log, then the one with the smaller id.
@@ -250,8 +250,7 @@ impl Node {
 
     /// Begins a pre-vote. It is told of once, however often a node that nobody answers begins anew.
     fn sound_out(&mut self) {
-        let Some(term) = self.term().next() else {
-            // No term is left in this epoch (R14).
+        let Some(term) = self.next_term() else {
             let never = self.now.after(self.config.election_timeout);
             self.role = RoleState::Candidate(Candidate::looking(never));
             return;
@@ -315,7 +314,7 @@ impl Node {
     /// The others are asked while the own vote is on its way to the disk; it counts, and this node
     /// leads, only once it is there.
     pub(super) fn stand(&mut self) {
-        let Some(term) = self.term().next() else {
+        let Some(term) = self.next_term() else {
             return;
         };
         self.hard_state = HardState {
@@ -341,6 +340,15 @@ impl Node {
             give_up_at: self.now.after(patience),
         });
         self.ask(self.peers());
+    }
+
+    /// The term to stand in. Where none is left in this epoch, the node has to end (R14).
+    fn next_term(&mut self) -> Option<Term> {
+        let next = self.term().next();
+        if next.is_none() {
+            self.outbox.push(Output::Exhausted(self.term().epoch()));
+        }
+        next
     }
 
     fn watch_ballot(&mut self) {

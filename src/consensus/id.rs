@@ -77,6 +77,38 @@ impl fmt::Debug for MemberId {
     }
 }
 
+/// The upper half of a term: 0 in a cluster that a fixed list founded, and higher in each cluster
+/// that goes on from what less than a majority of another held, so that no new beginning hands out
+/// a token again (R14).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u32);
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "e{}", self.0)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Epoch {
+    /// The epoch of a cluster that was founded by a fixed list.
+    pub const FIRST: Self = Self(0);
+    /// The last: its terms are the highest of 63 bits.
+    pub const MAX: Self = Self(i32::MAX as u32);
+
+    /// The term from which every member of this epoch starts. Nobody is elected in it: the first
+    /// leader has the next one.
+    #[must_use]
+    pub fn floor(self) -> Term {
+        Term(u64::from(self.0) << 32)
+    }
+}
+
 impl Term {
     /// The largest term: tokens are 63-bit so that every language can hold one (R14).
     pub const MAX: Self = Self(i64::MAX as u64);
@@ -88,10 +120,15 @@ impl Term {
         (next <= Self::MAX && next.epoch() == self.epoch()).then_some(next)
     }
 
-    /// The epoch: how often the cluster was founded anew from less than a majority (R14).
+    /// The epoch that this term is of.
     #[must_use]
-    pub fn epoch(self) -> u64 {
-        self.0 >> 32
+    pub fn epoch(self) -> Epoch {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "half of the bits are shifted out"
+        )]
+        let epoch = (self.0 >> 32) as u32;
+        Epoch(epoch)
     }
 }
 
@@ -197,5 +234,22 @@ impl Mono {
 impl fmt::Debug for Mono {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", Duration::from_nanos(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_stay_in_their_epoch_and_in_63_bits() {
+        assert_eq!(Term(7).epoch(), Epoch::FIRST);
+        assert_eq!(Epoch(2).floor(), Term(2 << 32));
+        assert_eq!(Term((2 << 32) + 5).next(), Some(Term((2 << 32) + 6)));
+        assert_eq!(Term((2 << 32) - 1).next(), None);
+        assert_eq!(Term((2 << 32) - 1).epoch(), Epoch(1));
+        assert_eq!(Term::MAX.epoch(), Epoch::MAX);
+        assert_eq!(Term::MAX.next(), None);
+        assert_eq!(Term(u64::MAX).next(), None);
     }
 }

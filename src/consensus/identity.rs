@@ -7,15 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Boot, ClusterId, Configuration, Hello, Incarnation, MemberId, NodeId, Placed, Position, Term,
+    Boot, ClusterId, Configuration, Epoch, Hello, Incarnation, MemberId, NodeId, Placed, Position,
+    Term,
 };
 
-/// The cluster's name, and a configuration of it that is agreed on: what every member knows from
-/// its first start, durably.
+/// The cluster's name and epoch, and a configuration of it that is agreed on: what every member
+/// knows from its first start, durably.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Membership {
     /// The cluster's name.
     pub cluster: ClusterId,
+    /// The epoch that all its terms are of (R14). It never changes: a later one is another cluster.
+    pub epoch: Epoch,
     /// The configuration with which it was founded, or with which this member was welcomed.
     pub settled: Placed,
 }
@@ -101,9 +104,16 @@ impl Membership {
     ///
     /// # Panics
     /// If there are none.
-    pub fn founding(cluster: ClusterId, voters: impl IntoIterator<Item = MemberId>) -> Self {
-        let settled = (Position::START, Configuration::of_voters(voters));
-        Self { cluster, settled }
+    pub fn founding(
+        cluster: ClusterId,
+        epoch: Epoch,
+        voters: impl IntoIterator<Item = MemberId>,
+    ) -> Self {
+        Self {
+            cluster,
+            epoch,
+            settled: (Position::START, Configuration::of_voters(voters)),
+        }
     }
 }
 
@@ -202,7 +212,7 @@ pub fn found(
     if voters.len() == configured.len() && configured.first() == Some(&me) {
         let voters = voters.iter();
         let voters = voters.map(|(&id, &incarnation)| MemberId { id, incarnation });
-        return Founding::Join(Membership::founding(name, voters));
+        return Founding::Join(Membership::founding(name, Epoch::FIRST, voters));
     }
     Founding::Wait(
         configured

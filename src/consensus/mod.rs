@@ -63,8 +63,8 @@ pub use configurations::Placed;
 pub use entry::{Entry, Payload};
 pub use event::{Event, Role, StepDown, Suspicion, Upkeep};
 pub use id::{
-    Boot, ClusterId, Incarnation, Index, IoSeq, MemberId, Mono, NODE_ID_MAX, NodeId, Position,
-    Term, Ticket,
+    Boot, ClusterId, Epoch, Incarnation, Index, IoSeq, MemberId, Mono, NODE_ID_MAX, NodeId,
+    Position, Term, Ticket,
 };
 pub use identity::{Founding, Membership, Rejection, Report, found};
 pub use input::{Input, LinkEvent};

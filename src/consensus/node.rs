@@ -11,7 +11,7 @@ use super::log::Log;
 use super::rng::Rng;
 use super::role::{Candidate, Follower, Leader, RoleState};
 use super::{
-    Boot, Boots, Config, ConfigError, Configuration, Event, HardState, Hello, Index, Input,
+    Boot, Boots, Config, ConfigError, Configuration, Epoch, Event, HardState, Hello, Index, Input,
     LinkEvent, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered, Refusal,
     Rejection, Role, Status, StepDown, Term, VoteRequest,
 };
@@ -71,7 +71,7 @@ impl Node {
     ///
     /// # Panics
     /// If `recovered` contradicts itself: a gap in the log, an entry of a term above the durable
-    /// one. Storage refuses such a disk before it gets here.
+    /// one, a term above the cluster's epoch. Storage refuses such a disk before it gets here.
     pub fn new(
         recovered: Recovered,
         config: Config,
@@ -99,12 +99,14 @@ impl Node {
             log.last().term <= hard_state.term,
             "an entry on disk implies its term (R22)"
         );
+        let mut durability = Durability::new(log.last().index);
+        let hard_state = begun(hard_state, membership.epoch, &mut durability);
         Ok(Self {
             member,
             config,
             rng: Rng::new(seed),
             hard_state,
-            durability: Durability::new(log.last().index),
+            durability,
             log,
             commit: base.index,
             role: RoleState::Candidate(Candidate::looking(now)),
@@ -206,7 +208,7 @@ impl Node {
             self.part(from);
             return;
         }
-        if message.term().epoch() != self.term().epoch() {
+        if !self.is_of_this_epoch(message.term()) {
             return;
         }
         self.cut_off.remove(&from);
@@ -230,6 +232,13 @@ impl Node {
                 self.read_replied(from, request, term, index);
             }
         }
+    }
+
+    /// A link is between members of one cluster and epoch, so nobody who keeps the rules says
+    /// anything of another one. Taken over, a term of a later epoch would be a token of the cluster
+    /// that begins in it (R14).
+    pub(super) fn is_of_this_epoch(&self, term: Term) -> bool {
+        term.epoch() == self.term().epoch()
     }
 
     fn link(&mut self, peer: NodeId, event: LinkEvent) {
@@ -548,8 +557,29 @@ impl Node {
     }
 }
 
+/// What a node knows of terms when it starts: all that its disk does, and that no member of its
+/// epoch is in a term of an earlier one (R14).
+fn begun(durable: HardState, epoch: Epoch, durability: &mut Durability) -> HardState {
+    assert!(
+        durable.term.epoch() <= epoch,
+        "no term is of an epoch that its cluster is not of (R14)"
+    );
+    if durable.term >= epoch.floor() {
+        return durable;
+    }
+    durability.hard_state_changed();
+    HardState {
+        term: epoch.floor(),
+        vote: None,
+    }
+}
+
 /// Where the numbers begin that name this boot's votes and requests: no two boots share one, so an
 /// answer to an earlier boot, held back until now, is never taken for an answer to this one.
 fn names_of(boot: Boot) -> u64 {
     boot.count() << 32
 }
+
+#[cfg(test)]
+#[path = "node_test.rs"]
+mod tests;

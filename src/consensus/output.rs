@@ -5,8 +5,8 @@
 //! came.
 
 use super::{
-    Boot, ChangeRefusal, Entry, Event, Index, IoSeq, MemberId, Message, NodeId, Position, Refusal,
-    Term, Ticket,
+    Boot, ChangeRefusal, Entry, Epoch, Event, Index, IoSeq, MemberId, Message, NodeId, Position,
+    Refusal, Term, Ticket,
 };
 
 /// One thing to do.
@@ -92,6 +92,9 @@ pub enum Output {
     Part(MemberId),
     /// Dial this peer now: it may be gone, and a refused connection would tell (S8).
     Probe(NodeId),
+    /// End this node and say why: it should stand for election, and no term is left in its epoch.
+    /// The next number is the first token of another cluster (R14).
+    Exhausted(Epoch),
     /// Something worth telling an operator, a log or a metric. Carries no duty.
     Event(Event),
 }

@@ -29,7 +29,11 @@ impl Node {
         position: Position,
         configuration: Placed,
     ) {
-        if term < self.term() || position.term > term || position.index <= self.commit {
+        if term < self.term()
+            || !self.is_of_this_epoch(term)
+            || position.term > term
+            || position.index <= self.commit
+        {
             return;
         }
         self.follow(Claim {

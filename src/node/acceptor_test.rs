@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::consensus::{Boots, ClusterId, Incarnation, Membership, Position, Term};
+use crate::consensus::{Boots, ClusterId, Epoch, Incarnation, Membership, Position, Term};
 use crate::node::Settings;
 use crate::node::addresses::Addresses;
 use crate::wire::{Address, Dialer, Member, MemberAddress};
@@ -33,7 +33,7 @@ fn introduction(id: NodeId, expects: NodeId) -> Introduction {
         api,
         peer,
         member: Some(Member {
-            membership: Membership::founding(ClusterId(7), voters),
+            membership: Membership::founding(ClusterId(7), Epoch::FIRST, voters),
             since: Position::START,
             boots: Boots::first(0),
             term: Term(1),

@@ -191,6 +191,7 @@ impl Context {
         }
         info!(
             cluster = format!("{:016x}", membership.cluster.0),
+            epoch = membership.epoch.0,
             index = position.index.0,
             members = configuration.seats().len(),
             "registered"
@@ -212,6 +213,7 @@ impl Context {
         let welcome = Welcome {
             membership: Membership {
                 cluster: membership.cluster,
+                epoch: membership.epoch,
                 settled,
             },
             contacts: ids.into_iter().filter_map(reached).collect(),

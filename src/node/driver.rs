@@ -27,8 +27,8 @@ use super::handle::{Changed, Request, Shared, Unchanged};
 use super::snapshots::{Transfers, push};
 use super::waiting::Waiting;
 use crate::consensus::{
-    self, Boot, Change, Entry, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId, Output,
-    Position, Status,
+    self, Boot, Change, Entry, Epoch, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId,
+    Output, Position, Status,
 };
 use crate::state::Outcome;
 use crate::storage::{Completion, FileDisk, Job, Journal};
@@ -55,6 +55,12 @@ pub enum Stopped {
     /// The cluster goes on without the node.
     #[error("the cluster goes on without this node: {0}")]
     Removed(String),
+    /// The terms of the cluster's epoch are used up.
+    #[error(
+        "no term is left in epoch {0}, so nobody can be elected any more; end all nodes, and let \
+         the one with the newest data begin a later epoch with `remember recover`"
+    )]
+    Exhausted(Epoch),
     /// The log has an entry of a later version.
     #[error(
         "the log has a command of format {0}, which this version does not know; start a version \
@@ -443,6 +449,7 @@ impl Driver {
                     peer.dial_now.notify_one();
                 }
             }
+            Output::Exhausted(epoch) => self.stopped = Some(Stopped::Exhausted(epoch)),
             Output::Event(event) => tell(&event),
         }
     }

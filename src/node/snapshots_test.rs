@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::consensus::{ClusterId, Incarnation, Index, Membership, Payload};
+use crate::consensus::{ClusterId, Epoch, Incarnation, Index, Membership, Payload};
 use crate::node::Settings;
 use crate::node::addresses::Addresses;
 use crate::node::context::Received;
@@ -27,7 +27,7 @@ const TERM: Term = Term(3);
 
 /// The cluster of both.
 fn membership() -> Membership {
-    Membership::founding(ClusterId(7), [LEADER, FOLLOWER])
+    Membership::founding(ClusterId(7), Epoch::FIRST, [LEADER, FOLLOWER])
 }
 
 /// One of two nodes without an engine: its snapshots, and its link to the other.

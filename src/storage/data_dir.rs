@@ -152,6 +152,10 @@ impl<D: Disk> DataDir<D> {
         let membership = membership.ok_or(Error::NotFounded)?;
         let snapshots = Snapshots::open(self.disk.clone())?;
         let (mut wal, mut replay) = Wal::recover(self.disk, incarnation, config)?;
+        let (from, to) = (membership.epoch, wal.hard_state().term.epoch());
+        if to > from {
+            return Err(Error::BetweenEpochs { from, to });
+        }
         let newest = snapshots.newest()?;
         let newest = newest.map(|it| (it.position(), it.configuration().clone()));
         adopt_snapshot(newest.as_ref().map(|it| it.0), &mut wal, &mut replay)?;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::consensus::{Incarnation, NodeId, Position};
+use crate::consensus::{Epoch, Incarnation, NodeId, Position};
 
 /// Why storage could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,18 @@ pub enum Error {
     /// The node has no cluster yet.
     #[error("this node belongs to no cluster yet; found one before its log is opened")]
     NotFounded,
+    /// The log has a term of a later epoch than the cluster: somebody began to recover this disk
+    /// into that epoch, and did not get to the end (R14).
+    #[error(
+        "this data directory is on its way from epoch {from} into epoch {to}, because `remember \
+         recover` did not get to its end; run that again with --epoch {to}, or a later one"
+    )]
+    BetweenEpochs {
+        /// The epoch of its cluster.
+        from: Epoch,
+        /// The epoch of its log.
+        to: Epoch,
+    },
     /// A membership that does not name this disk, or is too large.
     #[error(
         "the membership does not fit this disk (node {id}, incarnation {incarnation:016x}): {what}"

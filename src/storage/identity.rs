@@ -2,12 +2,12 @@
 //!
 //! The file has two slots of equal content, which are written one after the other, the one that is
 //! not needed first, each durable before the next. Torn or rotten, one of them is always good, and
-//! a change needs no room on a full disk. Format version 2, little-endian, CRC-32C:
+//! a change needs no room on a full disk. Format version 3, little-endian, CRC-32C:
 //!
 //! ```text
 //!   slot, 4,096 bytes   8 magic "rmbr-idn"   8 generation     8 boot      8, 8 settled since
 //!                       4 version            8 node id        8 cluster   33 per member, as in
-//!                       4 members            8 incarnation                   the log
+//!                       4 members            8 incarnation    4 epoch        the log
 //!                                                                         4 per earlier boot
 //!                                                                         zeroes, 4 CRC
 //! ```
@@ -19,21 +19,21 @@
 use super::layout::{Fields, SEAT_BYTES, decode_seats, encode_position, encode_seats};
 use super::{Disk, DiskFile, Error};
 use crate::consensus::{
-    Boot, Boots, ClusterId, Incarnation, MEMBERS_MAX, MemberId, Membership, NodeId,
+    Boot, Boots, ClusterId, Epoch, Incarnation, MEMBERS_MAX, MemberId, Membership, NodeId,
 };
 
 /// The name of the file.
 pub(super) const NAME: &str = "identity";
 /// Its name while it is made for the first time.
 const UNFINISHED: &str = "identity-unfinished";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const MAGIC: &[u8; 8] = b"rmbr-idn";
 const SLOT_BYTES: usize = 4096;
 const SLOTS: [u64; 2] = [0, SLOT_BYTES as u64];
 const CRC_AT: usize = SLOT_BYTES - 4;
 
 const _: () = assert!(
-    72 + SEAT_BYTES * MEMBERS_MAX + 4 * (Boots::KEPT_MAX - 1) <= CRC_AT,
+    76 + SEAT_BYTES * MEMBERS_MAX + 4 * (Boots::KEPT_MAX - 1) <= CRC_AT,
     "every identity fits in a slot"
 );
 
@@ -194,6 +194,8 @@ impl Identity {
         for number in numbers {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
+        let epoch = membership.map_or(0, |membership| membership.epoch.0);
+        bytes.extend_from_slice(&epoch.to_le_bytes());
         if let Some(Membership { settled, .. }) = membership {
             encode_position(settled.0, &mut bytes);
             encode_seats(&settled.1, &mut bytes);
@@ -239,13 +241,18 @@ impl Identity {
         let (id, incarnation) = (NodeId(fields.u64()?), Incarnation(fields.u64()?));
         let boot = Boot(fields.u64()?);
         let cluster = ClusterId(fields.u64()?);
+        let epoch = Epoch(fields.u32()?);
         let mut membership = None;
         if members > 0 {
             let since = fields.position()?;
             let (seats, rest) = fields.0.split_at_checked(SEAT_BYTES * members)?;
             let settled = (since, decode_seats(&mut Fields(seats))?);
             fields.0 = rest;
-            membership = Some(Membership { cluster, settled });
+            membership = Some(Membership {
+                cluster,
+                epoch,
+                settled,
+            });
         }
         let earlier = (0..Boots::kept_before(boot)).map(|_| fields.u32());
         let boots = Boots::of(boot, earlier.collect::<Option<_>>()?)?;

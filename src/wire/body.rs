@@ -48,6 +48,8 @@ pub(super) struct Member {
     pub(super) since: Option<Position>,
     #[prost(message, optional, tag = "8")]
     pub(super) settled: Option<Position>,
+    #[prost(uint32, tag = "9")]
+    pub(super) epoch: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -88,6 +90,8 @@ pub(super) struct Welcome {
     pub(super) settled: Option<Position>,
     #[prost(message, repeated, tag = "4")]
     pub(super) contacts: Vec<Contact>,
+    #[prost(uint32, tag = "5")]
+    pub(super) epoch: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

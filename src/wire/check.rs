@@ -7,8 +7,8 @@
 use super::malformed::{Malformed, at_most};
 use super::{Kind, limits};
 use crate::consensus::{
-    Append, AppendOutcome, AppendReply, Beat, Configuration, Entry, Forward, ForwardReply, Index,
-    Message, NodeId, Payload, Position, Term, VoteRequest,
+    Append, AppendOutcome, AppendReply, Beat, Configuration, Entry, Epoch, Forward, ForwardReply,
+    Index, Message, NodeId, Payload, Position, Term, VoteRequest,
 };
 
 /// Says whether the parts of a message fit together. Well formed means:
@@ -170,6 +170,17 @@ pub(super) fn led_term(given: Term, field: &'static str) -> Result<(), Malformed
 
 pub(super) fn index(index: Index, field: &'static str) -> Result<(), Malformed> {
     at_most(index.0, limits::INDEX_MAX, field)
+}
+
+/// Refuses an epoch whose terms do not fit into 63 bits, and a configuration of a later one.
+pub(super) fn epoch(epoch: Epoch, settled: Position, field: &'static str) -> Result<(), Malformed> {
+    at_most(epoch.0, u128::from(Epoch::MAX.0), field)?;
+    let of = settled.term.epoch();
+    if of > epoch {
+        let fault = format!("is {epoch}, below the {of} of the configuration");
+        return Err(Malformed::new(field, fault));
+    }
+    Ok(())
 }
 
 /// Refuses a position that no log of a node in term `now` can hold.

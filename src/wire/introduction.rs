@@ -1,5 +1,7 @@
 //! What a node says of itself when it meets another, and whether the two belong together.
 
+use std::cmp::Ordering;
+
 use bytes::{Bytes, BytesMut};
 
 use super::address::address;
@@ -10,8 +12,8 @@ use super::message::{parse, position};
 use super::send_error::SendError;
 use super::{Address, Kind, MemberAddress, Reason, Verdict, body};
 use crate::consensus::{
-    Boot, Boots, ClusterId, Hello, Incarnation, MemberId, Membership, NodeId, Position, Report,
-    Term,
+    Boot, Boots, ClusterId, Epoch, Hello, Incarnation, MemberId, Membership, NodeId, Position,
+    Report, Term,
 };
 
 /// How a node introduces itself, on both sides of every connection.
@@ -135,10 +137,13 @@ impl Introduction {
         };
         let (ours, their) = (&ours.membership, &their.membership);
         if ours.cluster != their.cluster {
+            return refused(Reason::Cluster, self.apart(ours, theirs.id, their));
+        }
+        if ours.epoch != their.epoch {
             let sentence = format!(
-                "node {} belongs to cluster {:016x} and node {} to cluster {:016x}; correct the \
-                 addresses, or give the one its right data directory",
-                self.id, ours.cluster.0, theirs.id, their.cluster.0
+                "nodes {} and {} put the one cluster {:016x} into epochs {} and {}; one of the two \
+                 data directories was made by hand",
+                self.id, theirs.id, ours.cluster.0, ours.epoch, their.epoch
             );
             return refused(Reason::Cluster, sentence);
         }
@@ -151,6 +156,28 @@ impl Introduction {
             return refused(Reason::Cluster, sentence);
         }
         Verdict::Welcome
+    }
+
+    /// Why two nodes of different clusters have no link, and how to mend that.
+    fn apart(&self, ours: &Membership, other: NodeId, their: &Membership) -> String {
+        let sides = [(self.id, ours), (other, their)];
+        let [low, high] = match ours.epoch.cmp(&their.epoch) {
+            Ordering::Greater => [sides[1], sides[0]],
+            Ordering::Less => sides,
+            Ordering::Equal => {
+                return format!(
+                    "node {} belongs to cluster {:016x} and node {other} to cluster {:016x}; \
+                     correct the addresses, or give the one its right data directory",
+                    self.id, ours.cluster.0, their.cluster.0
+                );
+            }
+        };
+        format!(
+            "node {} belongs to cluster {:016x} of epoch {}, and node {} to {:016x} of epoch {}, \
+             which was begun anew (R14); to let node {} belong to that as well, set its data \
+             directory aside and start it with an empty one and --join",
+            low.0, low.1.cluster.0, low.1.epoch, high.0, high.1.cluster.0, high.1.epoch, low.0
+        )
     }
 
     /// Appends the introduction as one frame.
@@ -176,7 +203,14 @@ impl Introduction {
         let (settled, configuration) = &member.membership.settled;
         check::members(configuration, "Introduction.member.configuration")?;
         check::term(settled.term, "Introduction.member.settled")?;
+        let epoch = member.membership.epoch;
+        check::epoch(epoch, *settled, "Introduction.member.epoch")?;
         check::term(member.term, "Introduction.member.term")?;
+        // Whoever knows its cluster starts from the first of its terms (R14).
+        if member.term.epoch() != epoch {
+            let fault = format!("is {}, which is not of epoch {epoch}", member.term);
+            return Err(Malformed::new("Introduction.member.term", fault));
+        }
         let field = "Introduction.member.durable";
         check::position(member.durable, member.term, field)
     }
@@ -236,6 +270,7 @@ impl From<&Member> for body::Member {
             durable: Some(member.durable.into()),
             earlier_boots: member.boots.earlier().to_vec(),
             since: Some(member.since.into()),
+            epoch: member.membership.epoch.0,
         }
     }
 }
@@ -249,7 +284,11 @@ impl TryFrom<body::Member> for Member {
         let settled = (settled, configuration.try_into()?);
         let cluster = ClusterId(required(twin.cluster, "Introduction.member.cluster")?);
         Ok(Self {
-            membership: Membership { cluster, settled },
+            membership: Membership {
+                cluster,
+                epoch: Epoch(twin.epoch),
+                settled,
+            },
             since: position(twin.since, "Introduction.member.since")?,
             boots: boots(Boot(twin.boot), twin.earlier_boots)?,
             term: Term(twin.term),

@@ -9,7 +9,7 @@ use super::malformed::{Malformed, required};
 use super::message::{parse, position};
 use super::send_error::SendError;
 use super::{Contact, Kind, body, limits};
-use crate::consensus::{ClusterId, Membership, Rejection};
+use crate::consensus::{ClusterId, Epoch, Membership, Rejection};
 
 /// Whether a link comes up.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -155,6 +155,8 @@ impl Welcome {
         let (settled, configuration) = &self.membership.settled;
         check::members(configuration, "Verdict.welcome.configuration")?;
         check::term(settled.term, "Verdict.welcome.settled")?;
+        let epoch = self.membership.epoch;
+        check::epoch(epoch, *settled, "Verdict.welcome.epoch")?;
         let field = "Verdict.welcome.contacts";
         check::count(self.contacts.len(), limits::MEMBERS_MAX, field)?;
         (self.contacts.iter()).try_for_each(|contact| check_contact(contact, field))
@@ -163,9 +165,14 @@ impl Welcome {
 
 impl From<&Welcome> for body::Welcome {
     fn from(welcome: &Welcome) -> Self {
-        let Membership { cluster, settled } = &welcome.membership;
+        let Membership {
+            cluster,
+            epoch,
+            settled,
+        } = &welcome.membership;
         Self {
             cluster: Some(cluster.0),
+            epoch: epoch.0,
             configuration: Some((&settled.1).into()),
             settled: Some(settled.0.into()),
             contacts: welcome.contacts.iter().map(body::Contact::from).collect(),
@@ -183,7 +190,11 @@ impl TryFrom<body::Welcome> for Welcome {
         let settled = (settled, configuration.try_into()?);
         let read = |twin| contact(twin, "Verdict.welcome.contacts");
         let welcome = Self {
-            membership: Membership { cluster, settled },
+            membership: Membership {
+                cluster,
+                epoch: Epoch(twin.epoch),
+                settled,
+            },
             contacts: twin
                 .contacts
                 .into_iter()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use remember::consensus::{
-    Change, ClusterId, Configuration, Incarnation, Input, MemberId, Membership, NodeId, Ticket,
+    Change, ClusterId, Configuration, Epoch, Incarnation, Input, MemberId, Membership, NodeId,
+    Ticket,
 };
 
 use super::bounds::{Bounds, Start};
@@ -32,7 +33,7 @@ pub(crate) fn start(bounds: &Bounds) -> Result<World, Breach> {
         memory: Memory::new(),
     };
     let voters: Vec<_> = (1..=bounds.voters).map(member).collect();
-    let founding = Membership::founding(ClusterId(1), voters.iter().copied());
+    let founding = Membership::founding(ClusterId(1), Epoch::FIRST, voters.iter().copied());
     let places = voters
         .iter()
         .map(|voter| Place::new(*voter, founding.clone()));
@@ -82,6 +83,7 @@ fn welcome(world: &mut World, calm: &Nature) -> Result<(), Breach> {
     let node = &world.places[leader].node;
     let membership = Membership {
         cluster: ClusterId(1),
+        epoch: Epoch::FIRST,
         settled: node.configuration_at(node.status().commit),
     };
     world

@@ -62,9 +62,13 @@ fn welcome(world: &mut World, id: NodeId, from: NodeId) -> Result<(), String> {
     let settled = host.configuration_at(host.status().commit);
     let (since, members) = (settled.0, configuration(&settled.1));
     let line = format!("{id:?} is welcomed by {from:?} with {since:?}={members}");
-    let (term, cluster) = (host.status().term, world.founded().cluster);
+    let term = host.status().term;
+    let membership = Membership {
+        settled,
+        ..world.founded()
+    };
     let disk = &mut world.member_mut(id)?.disk.durable;
-    disk.membership = Some(Membership { cluster, settled });
+    disk.membership = Some(membership);
     disk.hard_state.term = disk.hard_state.term.max(term);
     world.tell(Weight::News, line);
     world.start(id)?;

@@ -70,6 +70,10 @@ pub(crate) fn output(me: NodeId, output: &Output) -> Option<(Weight, String)> {
             let line = format!("{me:?} parts from {:?}", member.id);
             (Weight::News, line)
         }
+        Output::Exhausted(epoch) => {
+            let line = format!("{me:?} ends: no term is left in epoch {epoch}");
+            (Weight::News, line)
+        }
         Output::Probe(peer) => (Weight::Routine, format!("{me:?} dials {peer:?}")),
         Output::Event(it) => (Weight::News, format!("{me:?} {}", event(it))),
         Output::Send { .. } => return None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use remember::consensus::{
-    AppendOutcome, Ballot, ClusterId, Config, Entry, Event, Index, Input, IoSeq, LinkEvent,
+    AppendOutcome, Ballot, ClusterId, Config, Entry, Epoch, Event, Index, Input, IoSeq, LinkEvent,
     MemberId, Membership, Message, Mono, Node, NodeId, Output, Position, Record, Rejection, Role,
     Status, Term, Ticket, Verdict,
 };
@@ -213,7 +213,7 @@ impl World {
             id: *id,
             incarnation: member.disk.durable.incarnation,
         });
-        Membership::founding(ClusterId(1), voters)
+        Membership::founding(ClusterId(1), Epoch::FIRST, voters)
     }
 
     /// Starts a node from its disk.
@@ -297,6 +297,7 @@ impl World {
             Output::Probe(peer) => {
                 self.member_mut(id)?.dials.insert(peer);
             }
+            Output::Exhausted(_) => return crash(self, id, false, None),
             Output::Event(event) => self.note(id, &event)?,
             Output::Refused { .. }
             | Output::Unknown { .. }

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use remember::consensus::{
-    Change, ChangeRefusal, Configuration, Incarnation, Input, MemberId, Membership, NodeId, Ticket,
+    Change, ChangeRefusal, Configuration, Epoch, Incarnation, Input, MemberId, Membership, NodeId,
+    Ticket,
 };
 
 use super::machine::{Life, Machine};
@@ -181,7 +182,11 @@ impl World {
             return self.input(id, Input::Welcomed(settled));
         }
         let machine = self.machine_mut(id);
-        let membership = Membership { cluster, settled };
+        let membership = Membership {
+            cluster,
+            epoch: Epoch::FIRST,
+            settled,
+        };
         let started = machine.disk.start();
         let adopted = started.and_then(|_| machine.disk.adopt(membership));
         match adopted {

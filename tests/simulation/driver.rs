@@ -151,6 +151,7 @@ impl World {
                 self.install_snapshot(id, seq, position, keep_log);
             }
             Output::Part(member) => self.part(id, member),
+            Output::Exhausted(epoch) => panic!("{id:?} has no term left in {epoch:?}"),
             Output::Probe(peer) => self.probe(id, peer),
             Output::Event(event) => self.told_event(id, &event),
         }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Hello, Incarnation, LinkEvent, MemberId, Membership, Message, NodeId, Output,
+    ClusterId, Epoch, Hello, Incarnation, LinkEvent, MemberId, Membership, Message, NodeId, Output,
     Placed, Report, Term,
 };
 use remember::state::View;
@@ -406,7 +406,7 @@ impl World {
                 incarnation: found.incarnation,
             }
         });
-        let membership = Membership::founding(cluster, voters);
+        let membership = Membership::founding(cluster, Epoch::FIRST, voters);
         for machine in &mut self.machines[..founders] {
             let adopted = machine.disk.adopt(membership.clone());
             adopted.expect("nothing goes wrong yet");

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 use remember::consensus::{
-    Boot, ClusterId, Configuration, Entry, HardState, Incarnation, Index, MemberId, Membership,
-    NodeId, Payload, PeerRecord, Placed, Position, Record, Recovered, Seat, Term,
+    Boot, ClusterId, Configuration, Entry, Epoch, HardState, Incarnation, Index, MemberId,
+    Membership, NodeId, Payload, PeerRecord, Placed, Position, Record, Recovered, Seat, Term,
 };
 use remember::storage::{DataDir, Disk, Error, Opened, WalConfig};
 
@@ -24,7 +24,7 @@ pub(crate) fn membership() -> Membership {
 pub(crate) fn membership_of(voters: impl IntoIterator<Item = (NodeId, Incarnation)>) -> Membership {
     let voters = voters.into_iter();
     let voters = voters.map(|(id, incarnation)| MemberId { id, incarnation });
-    Membership::founding(ClusterId(7), voters)
+    Membership::founding(ClusterId(7), Epoch::FIRST, voters)
 }
 
 /// The configuration that it begins with.

@@ -3,12 +3,12 @@
 
 use bytes::BytesMut;
 use remember::consensus::{
-    Boot, ClusterId, Configuration, Hello, Incarnation, MemberId, NodeId, Position, Rejection,
-    Report,
+    Boot, ClusterId, Configuration, Epoch, Hello, Incarnation, MemberId, NodeId, Position,
+    Rejection, Report, Term,
 };
 use remember::wire::{
-    Acceptor, Answer, Dialer, HandshakeError, Introduction, Kind, Packet, PreambleError, Reason,
-    SendError, Verdict, Versions, append_frame, limits,
+    Acceptor, Answer, Dialer, HandshakeError, Introduction, Kind, Member, Packet, PreambleError,
+    Reason, SendError, Verdict, Versions, append_frame, limits,
 };
 
 use crate::samples::{self, fresh, member};
@@ -180,6 +180,64 @@ fn the_wrong_cluster_is_told_so() {
             "node 2 belongs to cluster 00000000abadcafe and node 1 to cluster feedbeef00000001; \
              correct the addresses, or give the one its right data directory"
         )
+    );
+}
+
+#[test]
+fn a_cluster_that_was_begun_anew_is_told_from_the_one_before() {
+    let mut later = member(2, 1);
+    let its = later.member.as_mut().unwrap();
+    its.membership.cluster = ClusterId(0xabad_cafe);
+    its.membership.epoch = Epoch(4);
+    its.term = Term(Epoch(4).floor().0 + 2);
+    let expected = "node 1 belongs to cluster feedbeef00000001 of epoch 1, and node 2 to \
+                    00000000abadcafe of epoch 4, which was begun anew (R14); to let node 1 belong \
+                    to that as well, set its data directory aside and start it with an empty one \
+                    and --join";
+    let answer = meet(&member(1, 2), &later, 1000);
+    assert_eq!(sentence(&answer.verdict), (Reason::Cluster, expected));
+    let answer = meet(&later, &member(1, 2), 1000);
+    assert_eq!(sentence(&answer.verdict), (Reason::Cluster, expected));
+
+    // A cluster never changes its epoch.
+    let its = later.member.as_mut().unwrap();
+    its.membership.cluster = samples::cluster();
+    let answer = meet(&member(1, 2), &later, 1000);
+    assert_eq!(
+        sentence(&answer.verdict),
+        (
+            Reason::Cluster,
+            "nodes 2 and 1 put the one cluster feedbeef00000001 into epochs 4 and 1; one of the \
+             two data directories was made by hand"
+        )
+    );
+}
+
+#[test]
+fn a_member_is_of_the_epoch_of_its_terms() {
+    let refused = |change: fn(&mut Member)| {
+        let mut introduction = member(1, 2);
+        change(introduction.member.as_mut().unwrap());
+        let sent = introduction.append(&mut BytesMut::new());
+        sent.unwrap_err().to_string()
+    };
+    let told = refused(|member| member.term = Epoch(2).floor());
+    assert_eq!(
+        told,
+        "Introduction.member.term is 8589934592, which is not of epoch 1"
+    );
+    let told = refused(|member| member.membership.epoch = Epoch(1 << 31));
+    assert_eq!(
+        told,
+        "Introduction.member.epoch is 2147483648, at most 2147483647 is allowed"
+    );
+    let told = refused(|member| {
+        member.membership.epoch = Epoch(0);
+        member.membership.settled.0 = samples::at(6, 40);
+    });
+    assert_eq!(
+        told,
+        "Introduction.member.epoch is 0, below the 1 of the configuration"
     );
 }
 

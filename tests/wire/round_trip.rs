@@ -296,6 +296,7 @@ fn introduction() -> impl Strategy<Value = Introduction> {
                 member.durable = durable;
                 member.boots = samples::boots(boot);
                 member.membership.cluster.0 = cluster;
+                member.membership.epoch = term.epoch();
                 let voters = voters.into_iter().map(|id| MemberId {
                     id: NodeId(id),
                     incarnation: Incarnation(random ^ id),

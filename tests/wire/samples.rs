@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use remember::consensus::{
     Append, AppendOutcome, AppendReply, Ballot, Beat, BeatReply, Boots, ClusterId, Configuration,
-    Entry, Forward, ForwardReply, Incarnation, Index, MemberId, Membership, Message, NodeId,
+    Entry, Epoch, Forward, ForwardReply, Incarnation, Index, MemberId, Membership, Message, NodeId,
     Payload, Position, Refusal, Seat, Term, Verdict as Vote, VoteReply, VoteRequest,
 };
 use remember::wire::{
@@ -271,7 +271,7 @@ pub(crate) fn member(id: u64, expects: u64) -> Introduction {
     });
     Introduction {
         member: Some(Member {
-            membership: Membership::founding(ClusterId(0xfeed_beef_0000_0001), voters),
+            membership: Membership::founding(cluster(), Epoch(1), voters),
             since: Position::START,
             boots: boots(4),
             term: TERM,
@@ -279,6 +279,11 @@ pub(crate) fn member(id: u64, expects: u64) -> Introduction {
         }),
         ..fresh(id, expects)
     }
+}
+
+/// The cluster of them all.
+pub(crate) fn cluster() -> ClusterId {
+    ClusterId(0xfeed_beef_0000_0001)
 }
 
 /// One that wants to belong to the cluster.
@@ -296,7 +301,8 @@ fn contact(id: u64) -> Contact {
 /// The word to a new member.
 pub(crate) fn registered() -> Verdict {
     let membership = Membership {
-        cluster: ClusterId(0xfeed_beef_0000_0001),
+        cluster: cluster(),
+        epoch: Epoch(1),
         settled: (at(7, 43), change()),
     };
     let contacts = vec![contact(2), contact(3)];
