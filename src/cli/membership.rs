@@ -26,7 +26,6 @@ pub(super) struct MembershipFlags {
         value_name = "MS",
         hide_env_values = true
     )]
-    #[arg(conflicts_with = "cluster")]
     dead_after_ms: Option<u64>,
     /// Leave it to a person when a learner that has caught up comes to vote; else two do at once,
     /// so that sizes stay odd, and one takes the place of the disk that its node had before
@@ -38,7 +37,7 @@ impl MembershipFlags {
     /// Says it to a node.
     pub(super) fn apply(&self, settings: &mut Settings) {
         settings.joins = self.join;
-        settings.engine.promotes = !settings.members_fixed && !self.promote_by_hand;
+        settings.engine.promotes = !self.promote_by_hand;
         settings.engine.dead_after = self.dead_after_ms.map(Duration::from_millis);
     }
 }

@@ -1,6 +1,6 @@
 //! `remember node`: this process becomes one node of a cluster, until it is told to end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ use super::terminal::Terminal;
 use super::tls::TlsFlags;
 use super::{environment, print_config};
 use crate::consensus::{Config, NodeId};
-use crate::crd::{ADMIN_PORT, API_PORT};
+use crate::crd::{ADMIN_PORT, API_PORT, REPLICAS_MAX};
 use crate::discovery::{Members, PodNews, parse_address, watch_pods};
 use crate::node::{Apps, Handle, Settings, heed_apps, start};
 use crate::server::{Limits, Mutual, Plain, Server};
@@ -190,9 +190,9 @@ impl Node {
         let place = self.place()?;
         let mut settings = Settings::new(place.id, BTreeMap::new(), &self.data_dir);
         settings.members = place.members;
-        settings.addresses_change = place.addresses_change;
-        settings.members_fixed = self.pods.cluster.is_some();
+        settings.addresses_change = place.in_pods;
         self.membership.apply(&mut settings);
+        settings.joins |= place.joins;
         settings.pod.clone_from(&self.pods.pod_uid);
         settings.engine.heartbeat = Duration::from_millis(self.heartbeat_ms);
         settings.engine.election_timeout = Duration::from_millis(self.election_timeout_ms);
@@ -215,7 +215,8 @@ impl Node {
         Ok(Place {
             id: NodeId(id),
             members: members.map(|(id, address)| (id, Some(address))).collect(),
-            addresses_change: false,
+            in_pods: false,
+            joins: false,
         })
     }
 
@@ -223,14 +224,13 @@ impl Node {
     /// is how peers are found.
     async fn discover(&self, handle: Handle) {
         if let (Some(namespace), Some(cluster)) = (&self.pods.pod_namespace, &self.pods.cluster) {
-            let members: BTreeSet<_> = handle.members().into_iter().map(|(id, _)| id).collect();
             let own = handle.status().id;
             let (apps, told) = watch::channel(Apps::new());
             let tell = |news: PodNews| {
                 if let Some(address) = news.address.filter(|_| news.id != own) {
                     handle.learn(news.id, address);
                 }
-                if members.contains(&news.id) {
+                if news.id.0 <= REPLICAS_MAX {
                     apps.send_if_modified(|apps| {
                         apps.insert(news.id, news.is_app_ready) != Some(news.is_app_ready)
                     });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::exit::{Exit, Failed};
 use crate::consensus::NodeId;
+use crate::crd::REPLICAS_MAX;
 use crate::discovery::{node_of_pod, pod_address};
 use crate::wire::MemberAddress;
 use crate::wire::limits;
@@ -13,8 +14,10 @@ use crate::wire::limits;
 pub(super) struct Place {
     pub(super) id: NodeId,
     pub(super) members: BTreeMap<NodeId, Option<MemberAddress>>,
-    /// Whether they are reached elsewhere after a restart.
-    pub(super) addresses_change: bool,
+    /// Whether they are pods: reached elsewhere after a restart.
+    pub(super) in_pods: bool,
+    /// Whether somebody else founds the cluster, or has.
+    pub(super) joins: bool,
 }
 
 /// Instead of --id and --members, in a pod of a StatefulSet.
@@ -28,9 +31,10 @@ pub(super) struct PodFlags {
         value_name = "CLUSTER",
         hide_env_values = true
     )]
-    #[arg(requires_all = ["replicas", "pod_name", "pod_namespace", "pod_ip"])]
+    #[arg(requires_all = ["pod_name", "pod_namespace", "pod_ip"])]
     pub(super) cluster: Option<String>,
-    /// How many members the cluster has
+    /// How many pods found the cluster by themselves. If not said, it is the operator that tells
+    /// them whose cluster they are, and a pod that comes later registers with the leader
     #[arg(
         long,
         env = "REMEMBER_REPLICAS",
@@ -76,11 +80,11 @@ pub(super) struct PodFlags {
 impl PodFlags {
     /// Who this node is, if its pod says that.
     pub(super) fn place(&self) -> Result<Option<Place>, Failed> {
-        let (Some(cluster), Some(replicas), Some(pod), Some(ip)) =
-            (&self.cluster, self.replicas, &self.pod_name, self.pod_ip)
+        let (Some(cluster), Some(pod), Some(ip)) = (&self.cluster, &self.pod_name, self.pod_ip)
         else {
             return Ok(None);
         };
+        let replicas = self.replicas.unwrap_or(REPLICAS_MAX);
         let id = node_of_pod(pod, cluster).filter(|id| id.0 <= replicas);
         let id = id.ok_or_else(|| {
             let last = replicas - 1;
@@ -95,7 +99,8 @@ impl PodFlags {
         Ok(Some(Place {
             id,
             members,
-            addresses_change: true,
+            in_pods: true,
+            joins: self.replicas.is_none(),
         }))
     }
 }

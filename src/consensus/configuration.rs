@@ -158,7 +158,7 @@ impl Configuration {
     }
 
     /// Whether what these members say is agreed.
-    pub(super) fn is_agreed(&self, says: impl Fn(MemberId) -> bool) -> bool {
+    pub fn is_agreed(&self, says: impl Fn(MemberId) -> bool) -> bool {
         self.reached(says)
     }
 }

@@ -123,12 +123,7 @@ impl Term {
     /// The epoch that this term is of.
     #[must_use]
     pub fn epoch(self) -> Epoch {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "half of the bits are shifted out"
-        )]
-        let epoch = (self.0 >> 32) as u32;
-        Epoch(epoch)
+        Epoch((self.0 >> 32) as u32)
     }
 }
 

@@ -37,7 +37,7 @@ fn turn(node: &mut Node, input: Input) -> Vec<Output> {
     let mut all = Vec::new();
     while !inputs.is_empty() {
         let mut out = Vec::new();
-        node.turn(Mono::at(Duration::from_secs(60)), inputs, &mut out);
+        node.turn(Mono::at(Duration::from_mins(1)), inputs, &mut out);
         let durable = |output: &Output| match output {
             Output::Write(Write { seq, .. }) => Some(Input::Durable(*seq)),
             _ => None,

@@ -37,6 +37,9 @@ pub const ADMIN_PORT: u16 = 7402;
 /// The longest name of a cluster: what the names of its pods' labels leave of 63 letters.
 pub const NAME_LENGTH_MAX: usize = 52;
 
+/// How many pods a cluster can have.
+pub const REPLICAS_MAX: u64 = 9;
+
 /// The Service that leads to the leader's pod.
 #[must_use]
 pub fn leader_service(cluster: &str) -> String {

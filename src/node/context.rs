@@ -145,9 +145,9 @@ impl Context {
             Ok(Err(Unchanged::Refused(refusal @ ChangeRefusal::Taken(_)))) => {
                 Verdict::refused(Reason::Node, &refusal.to_string())
             }
-            Ok(Err(
-                unchanged @ (Unchanged::Fixed | Unchanged::Refused(ChangeRefusal::TooMany(_))),
-            )) => Verdict::refused(Reason::Other, &unchanged.to_string()),
+            Ok(Err(unchanged @ Unchanged::Refused(ChangeRefusal::TooMany(_)))) => {
+                Verdict::refused(Reason::Other, &unchanged.to_string())
+            }
             // It asks again before long.
             Ok(Err(_)) | Err(_) => Verdict::Noted,
         }

@@ -23,7 +23,7 @@ use super::abstention::Abstention;
 use super::aside::drop_aside;
 use super::context::{Context, Event, Received};
 use super::dialing::Dialing;
-use super::handle::{Changed, Request, Shared, Unchanged};
+use super::handle::{Changed, Request, Shared};
 use super::snapshots::{Transfers, push};
 use super::waiting::Waiting;
 use crate::consensus::{
@@ -286,10 +286,6 @@ impl Driver {
     }
 
     fn change(&mut self, change: Change, reply: oneshot::Sender<Changed>) {
-        if self.context.settings.members_fixed {
-            // Whoever asked may have gone away.
-            return reply.send(Err(Unchanged::Fixed)).unwrap_or_default();
-        }
         let ticket = self.waiting.change(reply);
         self.inputs.push(Input::Change { ticket, change });
     }
@@ -400,7 +396,7 @@ impl Driver {
             return;
         };
         let configuration = node.newest_configuration().clone();
-        self.shared.configuration.replace(Some(configuration));
+        self.shared.configuration.send_replace(Some(configuration));
         self.boots.retain(|member, _| named.contains(&member.id));
         self.transfers.keep_only(&named);
         self.shared.linked.send_if_modified(|linked| {

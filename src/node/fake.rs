@@ -19,6 +19,7 @@ use crate::state::{Outcome, Store};
 use crate::wire::{Address, MemberAddress};
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
+const INCARNATION: Incarnation = Incarnation(u64::MAX);
 
 /// What the stand-in answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +64,9 @@ impl FakeDriver {
             linked: watch::Sender::default(),
             request_timeout,
             cluster: Cell::new(Some(CLUSTER)),
-            configuration: RefCell::new(Some((Position::START, configuration()))),
-            incarnation: Incarnation(u64::MAX),
+            configuration: watch::Sender::new(Some((Position::START, configuration()))),
+            told: watch::Sender::default(),
+            incarnation: INCARNATION,
             pod: Some("uid-1".into()),
         });
         let (sender, requests) = mpsc::channel(64);
@@ -93,7 +95,7 @@ impl FakeDriver {
     /// Is as before the cluster was founded, as far as its name goes.
     pub(crate) fn unfound(&self) {
         self.shared.cluster.set(None);
-        self.shared.configuration.replace(None);
+        self.shared.configuration.send_replace(None);
         self.be(Phase::Founding(BTreeSet::new()));
     }
 
@@ -129,7 +131,11 @@ fn configuration() -> Configuration {
     let seat = |id| {
         let member = MemberId {
             id: NodeId(id),
-            incarnation: Incarnation(id),
+            incarnation: if id == 1 {
+                INCARNATION
+            } else {
+                Incarnation(id)
+            },
         };
         let seat = Seat {
             votes: id < 3,

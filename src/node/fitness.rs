@@ -206,10 +206,18 @@ async fn heed(handle: &Handle, mut apps: watch::Receiver<Apps>) -> Result<(), Fa
     let mut stands = true;
     loop {
         let now = Mono::at(origin.elapsed());
+        let voting = handle.configuration();
+        // Nobody else could take over.
+        let votes = |id: &NodeId| {
+            let voting = voting.iter().flat_map(|(_, voting)| voting.voters());
+            voting.into_iter().any(|voter| voter.id == *id)
+        };
         let advice = {
             let status: &Status = &statuses.borrow_and_update();
+            let mut apps = apps.borrow_and_update().clone();
+            apps.retain(|id, _| votes(id));
             let sight = Sight {
-                apps: &apps.borrow_and_update(),
+                apps: &apps,
                 leader: status.leader,
                 alive: &status.alive,
                 linked: &links.borrow_and_update(),

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::addresses::Addresses;
 use crate::consensus::{
-    Change, ChangeRefusal, ClusterId, Incarnation, NodeId, Placed, Refusal, Role, Status,
+    Change, ChangeRefusal, ClusterId, Incarnation, MemberId, Membership, NodeId, Placed, Refusal,
+    Role, Status,
 };
 use crate::state::{Address, ClusterInfo, Command, Outcome, Revision, Store};
 use crate::wire::MemberAddress;
@@ -50,7 +51,9 @@ pub(super) struct Shared {
     /// The cluster's name, once it is founded.
     pub(super) cluster: Cell<Option<ClusterId>>,
     /// Who belongs to it, as far as this node knows.
-    pub(super) configuration: RefCell<Option<Placed>>,
+    pub(super) configuration: watch::Sender<Option<Placed>>,
+    /// The founding that this node was told of, before it belongs to a cluster.
+    pub(super) told: watch::Sender<Option<Membership>>,
     pub(super) incarnation: Incarnation,
     pub(super) pod: Option<String>,
 }
@@ -113,9 +116,6 @@ pub enum Unchanged {
     /// They are not.
     #[error(transparent)]
     Refused(#[from] ChangeRefusal),
-    /// They are not: they stay those of the founding.
-    #[error("who belongs to this cluster cannot be changed: in pods it is who founded it")]
-    Fixed,
     /// Nobody knows.
     #[error(
         "the leader was lost while it changed the members: see whether they are changed before you \
@@ -125,6 +125,25 @@ pub enum Unchanged {
     /// They are not: the node is ending.
     #[error("this node is stopping; nothing was changed, ask another node")]
     Stopping,
+}
+
+/// Why a node does not take part in a founding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotFounded {
+    /// Those founders are others.
+    #[error(
+        "this is node {} on disk {:016x}, which is none of those founders; look which disk it has \
+         now, see /v1/watch",
+        .0.id,
+        .0.incarnation.0
+    )]
+    Another(MemberId),
+    /// Its disk belongs to another cluster.
+    #[error("this node's disk belongs to cluster {:016x} already; nothing was founded", .0.0)]
+    Member(ClusterId),
+    /// It is not founded, or nobody knows.
+    #[error("the node did not take part in the founding in time; ask again")]
+    Late,
 }
 
 /// Why a request failed.
@@ -262,6 +281,46 @@ impl Handle {
     /// Who belongs to the cluster, and with which entry that came; `None` before it is founded.
     pub fn configuration(&self) -> Option<Placed> {
         self.shared.configuration.borrow().clone()
+    }
+
+    /// The same, for those who wait for changes.
+    pub fn configurations(&self) -> watch::Receiver<Option<Placed>> {
+        self.shared.configuration.subscribe()
+    }
+
+    /// This node, on its disk.
+    pub fn name(&self) -> MemberId {
+        MemberId {
+            id: self.status().id,
+            incarnation: self.shared.incarnation,
+        }
+    }
+
+    /// Tells this node that it is among the founders of a cluster (R13); returns once that is
+    /// durable. To be told again of the cluster that it belongs to is the same as once.
+    pub async fn bootstrap(&self, membership: Membership) -> Result<(), NotFounded> {
+        let name = self.name();
+        if !membership.settled.1.counts(name) {
+            return Err(NotFounded::Another(name));
+        }
+        let told = membership.cluster;
+        let mut phases = self.phases();
+        let founded = async {
+            let waits = |phase: &Phase| matches!(phase, Phase::Founding(_) | Phase::Joining);
+            self.shared.told.send_replace(Some(membership));
+            phases.wait_for(|phase| !waits(phase)).await.is_ok()
+        };
+        if self.cluster().is_none() {
+            let founded = timeout(self.shared.request_timeout, founded).await;
+            if !founded.unwrap_or(false) {
+                return Err(NotFounded::Late);
+            }
+        }
+        match self.cluster() {
+            Some(cluster) if cluster == told => Ok(()),
+            Some(cluster) => Err(NotFounded::Member(cluster)),
+            None => Err(NotFounded::Late),
+        }
     }
 
     /// Changes who belongs to the cluster, if this node leads it; returns once that is agreed on.

@@ -25,10 +25,7 @@ pub(super) async fn register(context: &Context) -> Membership {
         let mut is_refused = false;
         for peer in context.peers.ids() {
             match ask(context, peer).await {
-                Asked::Welcomed(welcome) => {
-                    context.registers.set(false);
-                    return context.settle(*welcome);
-                }
+                Asked::Welcomed(welcome) => return context.settle(*welcome),
                 Asked::InVain => {}
                 Asked::Refused => is_refused = true,
             }

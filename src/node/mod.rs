@@ -42,6 +42,6 @@ mod waiting;
 
 pub use driver::Stopped;
 pub use fitness::{Apps, heed_apps};
-pub use handle::{Failure, Handle, Phase, Unchanged};
+pub use handle::{Failure, Handle, NotFounded, Phase, Unchanged};
 pub use run::{NodeError, Running, start};
 pub use settings::{Settings, SettingsError};

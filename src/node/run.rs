@@ -147,7 +147,7 @@ impl Starting {
         if self.directory.identity().membership.is_none() {
             let name = ClusterId(random()?);
             let membership = tokio::select! {
-                found = first_start(&self.context, name, &self.shared.phase) => found?,
+                found = first_start(&self.context, name, &self.shared) => found?,
                 _ = self.stopping.wait_for(|stop| *stop) => return Ok(()),
             };
             self.directory
@@ -212,14 +212,25 @@ impl Starting {
 async fn first_start(
     context: &Rc<Context>,
     name: ClusterId,
-    phase: &watch::Sender<Phase>,
+    shared: &Shared,
 ) -> Result<Membership, Rejection> {
-    if context.settings.joins {
-        phase.send_replace(Phase::Joining);
-        Ok(register(context).await)
-    } else {
-        find_cluster(context, name, phase).await
+    if !context.settings.joins {
+        return find_cluster(context, name, &shared.phase).await;
     }
+    shared.phase.send_replace(Phase::Joining);
+    let mut told = shared.told.subscribe();
+    let membership = tokio::select! {
+        membership = register(context) => membership,
+        told = told.wait_for(Option::is_some) => match told.ok().and_then(|told| told.clone()) {
+            Some(membership) => {
+                info!(cluster = format!("{:016x}", membership.cluster.0), "told of the founding");
+                membership
+            }
+            None => std::future::pending().await,
+        },
+    };
+    context.registers.set(false);
+    Ok(membership)
 }
 
 /// Waits to be stopped, hands over, and lets go of the last way to the driver.
@@ -254,7 +265,8 @@ fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnatio
         revision: watch::Sender::new(Revision::START),
         request_timeout: settings.request_timeout,
         cluster: Cell::default(),
-        configuration: RefCell::default(),
+        configuration: watch::Sender::default(),
+        told: watch::Sender::default(),
         incarnation,
         pod: settings.pod.clone(),
     }

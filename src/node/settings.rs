@@ -21,11 +21,11 @@ pub struct Settings {
     /// Whether those may be reached elsewhere later, as pods are. Where a node is that came after
     /// the founding is learned in any case, and kept in the data directory.
     pub addresses_change: bool,
-    /// Whether this node never founds a cluster, but registers with the one that the others belong
-    /// to (S7).
+    /// Whether this node founds no cluster by itself, but registers with the one that the others
+    /// belong to (S7), or is told that it is among the founders of one ([`Handle::bootstrap`]).
+    ///
+    /// [`Handle::bootstrap`]: super::Handle::bootstrap
     pub joins: bool,
-    /// Whether the members stay those of the founding, as whoever runs pods relies on.
-    pub members_fixed: bool,
     /// The uid of the pod that this node runs in; only told on, to whoever routes to pods (R2).
     pub pod: Option<String>,
     /// The directory that is this node's alone.
@@ -96,7 +96,6 @@ impl Settings {
                 .collect(),
             addresses_change: false,
             joins: false,
-            members_fixed: false,
             pod: None,
             data_dir: data_dir.into(),
             engine: Config::default(),

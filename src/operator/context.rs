@@ -153,7 +153,6 @@ impl Context {
         let metrics = Arc::clone(&self.metrics);
         let handle = Router::spawn(Wiring {
             cluster: key.clone(),
-            voters: u64::try_from(cluster.spec.replicas).unwrap_or(0),
             carrier: Carrier::new(self.client.clone(), key, self.records(cluster, key)),
             pods: self.pods.of(key),
             dial,

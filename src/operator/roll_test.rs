@@ -79,6 +79,9 @@ impl World {
                 term,
                 leader: Some(NodeId(leader)),
                 claim: None,
+                incarnation: Incarnation(id),
+                cluster: Some(ClusterId(1)),
+                seats: None,
             };
             self.reports.insert(NodeId(id), report);
         }

@@ -74,6 +74,9 @@ impl World {
                 term: Term(term),
                 leader: Some(NodeId(leader)),
                 claim: None,
+                incarnation: Incarnation(id),
+                cluster: Some(ClusterId(1)),
+                seats: None,
             };
             world.view.reports.insert(NodeId(id), report);
         }

@@ -50,11 +50,23 @@ impl Readiness {
         if let Some(sentence) = not_started(&self.handle) {
             return Some(sentence);
         }
+        if !self.votes() {
+            return Some(
+                "this node is a learner: it serves once the leader lets it vote".to_owned(),
+            );
+        }
         let Some(wanted) = self.handle.status().leader_commit else {
             return Some("no leader has been heard since this node started".to_owned());
         };
         let applied = self.handle.store().view().position().index;
         (applied < wanted).then(|| format!("applied {applied} of the leader's {wanted} entries"))
+    }
+
+    /// Whether it has been let vote: who relies on ready nodes relies on their votes (R8).
+    fn votes(&self) -> bool {
+        let name = self.handle.name();
+        let configuration = self.handle.configuration();
+        configuration.is_some_and(|(_, present)| !present.is_joint() && present.lets_vote(name))
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) async fn change(
         Err(Unchanged::Refused(ChangeRefusal::NotLeader)) => Err(act::not_leading(api)),
         Err(unchanged) => {
             let status = match unchanged {
-                Unchanged::Refused(_) | Unchanged::Fixed => StatusCode::CONFLICT,
+                Unchanged::Refused(_) => StatusCode::CONFLICT,
                 Unchanged::Unknown => StatusCode::GATEWAY_TIMEOUT,
                 Unchanged::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             };

@@ -31,6 +31,7 @@ pub(super) enum Endpoint {
     Cluster,
     Leader,
     Transfer,
+    Bootstrap,
     Members,
     RoleWatch,
     Key,
@@ -111,10 +112,11 @@ struct NodeGauges {
 }
 
 impl Endpoint {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Cluster,
         Self::Leader,
         Self::Transfer,
+        Self::Bootstrap,
         Self::Members,
         Self::RoleWatch,
         Self::Key,
@@ -128,6 +130,7 @@ impl Endpoint {
             Self::Cluster => "/v1/cluster",
             Self::Leader => "/v1/leader",
             Self::Transfer => "/v1/leader/transfer",
+            Self::Bootstrap => "/v1/bootstrap",
             Self::Members => "/v1/members",
             Self::RoleWatch => "/v1/watch",
             Self::Key => "/v1/kv/{key}",

@@ -18,6 +18,7 @@ mod act;
 mod admin;
 mod api;
 mod body;
+mod bootstrap;
 mod connection;
 mod events;
 mod health;

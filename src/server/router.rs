@@ -10,7 +10,7 @@ use super::body::Body;
 use super::connection::Route;
 use super::metrics::Endpoint;
 use super::reply::{Problem, Reply};
-use super::{Peer, key_watch, kv, leader, listing, members, pages, role_watch};
+use super::{Peer, bootstrap, key_watch, kv, leader, listing, members, pages, role_watch};
 
 impl Route for Api {
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Reply {
@@ -40,6 +40,7 @@ fn endpoint(path: &str) -> Endpoint {
         "/v1/members" => Endpoint::Members,
         "/v1/watch" => Endpoint::RoleWatch,
         "/v1/leader/transfer" => Endpoint::Transfer,
+        "/v1/bootstrap" => Endpoint::Bootstrap,
         _ => Endpoint::Unknown,
     }
 }
@@ -57,7 +58,10 @@ impl Api {
             Endpoint::Transfer if request.method() == Method::POST => {
                 leader::transfer(self, peer, request).await
             }
-            Endpoint::Transfer => Err(Problem::not_allowed("POST")),
+            Endpoint::Bootstrap if request.method() == Method::POST => {
+                bootstrap::answer(self, peer, request).await
+            }
+            Endpoint::Transfer | Endpoint::Bootstrap => Err(Problem::not_allowed("POST")),
             Endpoint::Members if request.method() == Method::POST => {
                 members::change(self, peer, request).await
             }
@@ -65,7 +69,7 @@ impl Api {
             Endpoint::Admin | Endpoint::Unknown => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "no such endpoint; /v1/cluster, /v1/leader, /v1/leader/transfer, /v1/members, \
-                 /v1/watch, /v1/kv and /v1/kv/{key} are there",
+                 /v1/watch, /v1/bootstrap, /v1/kv and /v1/kv/{key} are there",
             )),
             _ if !is_read => Err(Problem::not_allowed("GET, HEAD")),
             Endpoint::Cluster => leader::cluster(self, request.uri()),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::consensus::{ClusterId, NodeId, Role, Term};
+use crate::consensus::{ClusterId, Configuration, NodeId, Position, Role, Term};
 use crate::node::Handle;
 use crate::state::Member;
 
@@ -16,6 +16,8 @@ pub(super) struct Standing {
     established: bool,
     /// None until it is founded.
     cluster: Option<ClusterId>,
+    /// With which entry the newest configuration came that this node has.
+    seated: Option<Position>,
 }
 
 /// The same in JSON.
@@ -34,6 +36,27 @@ pub(super) struct Document<'a> {
     cluster: Option<String>,
     incarnation: String,
     pod: Option<&'a str>,
+    /// The newest configuration in the node's log, agreed on or not: only by what a majority says
+    /// can be told which one is. Null until the cluster is founded.
+    seats: Option<Seats>,
+}
+
+/// A configuration.
+#[derive(Serialize)]
+struct Seats {
+    term: u64,
+    index: u64,
+    members: Vec<SeatDocument>,
+}
+
+/// A member of it.
+#[derive(Serialize)]
+struct SeatDocument {
+    id: u64,
+    incarnation: String,
+    votes: bool,
+    /// Whether it voted before the change that is under way.
+    outgoing: bool,
 }
 
 impl Standing {
@@ -46,6 +69,7 @@ impl Standing {
             leader: status.leader,
             established: status.established,
             cluster: handle.cluster(),
+            seated: handle.configuration().map(|(since, _)| since),
         }
     }
 
@@ -61,6 +85,23 @@ impl Standing {
             cluster: self.cluster.map(|cluster| hex(cluster.0)),
             incarnation: hex(handle.incarnation().0),
             pod: handle.pod(),
+            seats: handle.configuration().map(|seated| Seats::of(&seated)),
+        }
+    }
+}
+
+impl Seats {
+    fn of((since, configuration): &(Position, Configuration)) -> Self {
+        let members = configuration.seats().map(|(member, seat)| SeatDocument {
+            id: member.id.0,
+            incarnation: hex(member.incarnation.0),
+            votes: seat.votes,
+            outgoing: seat.outgoing,
+        });
+        Self {
+            term: since.term.0,
+            index: since.index.0,
+            members: members.collect(),
         }
     }
 }

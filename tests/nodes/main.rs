@@ -6,6 +6,7 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 
+mod bootstrap;
 mod fake_api;
 mod fitness;
 mod http;

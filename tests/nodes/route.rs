@@ -84,7 +84,6 @@ impl Operator {
         let told = Arc::clone(&labelled);
         let router = Router::spawn(Wiring {
             cluster: store(),
-            voters: 3,
             carrier: carrier(api),
             pods: pods.of(&store()),
             dial,

@@ -108,6 +108,9 @@ mod tests {
             term: Term(7),
             leader: leader.map(NodeId),
             claim: None,
+            incarnation: Incarnation(1),
+            cluster: Some(ClusterId(1)),
+            seats: None,
         }
     }
 

@@ -17,12 +17,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::streams::{Reports, Streams};
+use super::streams::Streams;
 use super::{
-    Act, Belief, Carrier, Claim, Dial, End, Fault, GaveUp, LEADERLESS_MAX, PodSeen, Routed, View,
-    decide, judge,
+    Act, Belief, Carrier, Claim, Dial, End, Fault, GaveUp, LEADERLESS_MAX, PodSeen, Reports,
+    Routed, Verdict, View, decide, judge,
 };
-use crate::consensus::NodeId;
 use crate::operator::backoff::Backoff;
 use crate::operator::{ClusterKey, PodView, PodViews};
 
@@ -41,8 +40,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Wiring {
     /// Whose labels it writes.
     pub cluster: ClusterKey,
-    /// How many nodes have a vote: those with the ids from 1 to here.
-    pub voters: u64,
     /// Writes them.
     pub carrier: Carrier,
     /// The cluster's pods.
@@ -66,7 +63,6 @@ pub struct RouterHandle {
 /// Hears the nodes of one cluster and has its labels written.
 pub struct Router {
     wiring: Wiring,
-    voters: Vec<NodeId>,
     streams: Streams,
     heard: watch::Receiver<Reports>,
     view: watch::Sender<View>,
@@ -131,8 +127,7 @@ impl Router {
         let (reports, heard) = watch::channel(Reports::new());
         let (stop, stopped) = oneshot::channel();
         let router = Self {
-            voters: (1..=wiring.voters).map(NodeId).collect(),
-            streams: Streams::new(Arc::clone(&wiring.dial), wiring.voters, reports),
+            streams: Streams::new(Arc::clone(&wiring.dial), reports),
             wiring,
             heard,
             view,
@@ -177,7 +172,7 @@ impl Router {
     /// Takes what is heard now together with since when it is so.
     fn observe(&mut self) -> View {
         let reports = self.heard.borrow_and_update().clone();
-        let belief = judge(&self.voters, &reports);
+        let Verdict { seated, belief } = judge(&reports);
         let before = self.view.borrow();
         let now = Instant::now();
         if belief != before.belief {
@@ -191,12 +186,12 @@ impl Router {
                 other => debug!(cluster = %cluster.name, "believed now: {other:?}"),
             }
         }
-        let is_majority = reports.len() > self.voters.len() / 2;
         let leaderless_since = before.leaderless_since.unwrap_or(now);
         let no_majority_since = before.no_majority_since.unwrap_or(now);
         View {
             leaderless_since: (belief == Belief::Leaderless).then_some(leaderless_since),
-            no_majority_since: (!is_majority).then_some(no_majority_since),
+            no_majority_since: seated.is_none().then_some(no_majority_since),
+            seated: seated.or_else(|| before.seated.clone()),
             belief,
             believed_since: self.believed_since,
             reports,
@@ -390,7 +385,6 @@ impl std::fmt::Debug for Wiring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Wiring");
         shown.field("cluster", &self.cluster);
-        shown.field("voters", &self.voters);
         shown.finish_non_exhaustive()
     }
 }

@@ -29,9 +29,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::events::{EVENT_BYTES_MAX, Events, Malformed};
-use super::{Claim, Report};
-use crate::consensus::{ClusterId, Incarnation, NodeId, Term};
-use crate::crd::API_PORT;
+use super::{Claim, Report, Reports};
+use crate::consensus::{
+    ClusterId, Configuration, Incarnation, Index, MEMBERS_MAX, MemberId, NodeId, Placed, Position,
+    Seat, Term,
+};
+use crate::crd::{API_PORT, REPLICAS_MAX};
 use crate::operator::PodView;
 use crate::operator::backoff::Backoff;
 use crate::tls::{ClusterName, Connector, Failure, MemberName, Stream};
@@ -57,9 +60,6 @@ pub struct Target {
 
 /// Connects to the API of the node in a pod, and makes sure that it is that member.
 pub type Dial = Arc<dyn Fn(Target) -> BoxFuture<'static, Result<Stream, Failure>> + Send + Sync>;
-
-/// What is heard right now, by whom it was said.
-pub(super) type Reports = BTreeMap<NodeId, Report>;
 
 /// Dials the API port of pods over mutual TLS. `connector` is asked each time, so that it may give
 /// newer certificates; `None` while there are none. `cluster` is what the nodes' certificates call
@@ -90,7 +90,6 @@ pub fn over_tls(
 /// The streams of one cluster's pods.
 pub(super) struct Streams {
     dial: Dial,
-    voters: u64,
     heard: Arc<watch::Sender<Reports>>,
     open: BTreeMap<NodeId, Open>,
 }
@@ -134,11 +133,10 @@ enum Ended {
 }
 
 impl Streams {
-    /// Streams of the nodes `1..=voters`, for whoever `heard` is for.
-    pub(super) fn new(dial: Dial, voters: u64, heard: watch::Sender<Reports>) -> Self {
+    /// No streams yet, for whoever `heard` is for.
+    pub(super) fn new(dial: Dial, heard: watch::Sender<Reports>) -> Self {
         Self {
             dial,
-            voters,
             heard: Arc::new(heard),
             open: BTreeMap::new(),
         }
@@ -150,7 +148,7 @@ impl Streams {
         let mut wanted = BTreeMap::new();
         for view in pods {
             if let (Some(id), Some(ip)) = (view.id, &view.ip)
-                && (1..=self.voters).contains(&id.0)
+                && (1..=REPLICAS_MAX).contains(&id.0)
             {
                 let (uid, ip) = (Arc::clone(&view.uid), Arc::clone(ip));
                 wanted.insert(id, (Target { id, uid, ip }, view));
@@ -288,8 +286,24 @@ struct Document {
     leader: Option<Leader>,
     established: bool,
     cluster: Option<String>,
-    incarnation: Option<String>,
+    incarnation: String,
     pod: Option<String>,
+    seats: Option<Seats>,
+}
+
+#[derive(Deserialize)]
+struct Seats {
+    term: u64,
+    index: u64,
+    members: Vec<SeatDocument>,
+}
+
+#[derive(Deserialize)]
+struct SeatDocument {
+    id: u64,
+    incarnation: String,
+    votes: bool,
+    outgoing: bool,
 }
 
 #[derive(Deserialize)]
@@ -318,28 +332,58 @@ fn read(data: &str, target: &Target) -> Result<Report, Ended> {
         return Err(Ended::Another(format!("{term} is no term")));
     }
     let leader = said.leader.map(|leader| NodeId(leader.id));
-    let names = said.cluster.as_deref().and_then(hex);
-    let names = names.zip(said.incarnation.as_deref().and_then(hex));
+    let incarnation = Incarnation(hex(&said.incarnation)?);
+    let cluster = said.cluster.as_deref().map(hex).transpose()?;
+    let cluster = cluster.map(ClusterId);
     let is_leader = said.established && leader == Some(target.id);
-    let claim = names
-        .filter(|_| is_leader)
-        .map(|(cluster, incarnation)| Claim {
-            cluster: ClusterId(cluster),
-            term,
-            id: target.id,
-            incarnation: Incarnation(incarnation),
-            pod: Arc::clone(&target.uid),
-        });
+    let claim = cluster.filter(|_| is_leader).map(|cluster| Claim {
+        cluster,
+        term,
+        id: target.id,
+        incarnation,
+        pod: Arc::clone(&target.uid),
+    });
     Ok(Report {
         pod: Arc::clone(&target.uid),
         term,
         leader,
         claim,
+        incarnation,
+        cluster,
+        seats: said.seats.map(placed).transpose()?,
     })
 }
 
-fn hex(text: &str) -> Option<u64> {
-    u64::from_str_radix(text, 16).ok()
+/// A configuration that has voters, and is no larger than one can be.
+fn placed(said: Seats) -> Result<Placed, Ended> {
+    let since = Position {
+        term: Term(said.term),
+        index: Index(said.index),
+    };
+    let wrong = || Ended::Another("its cluster has no voters, or too many members".to_owned());
+    if said.members.len() > MEMBERS_MAX {
+        return Err(wrong());
+    }
+    let seat = |one: SeatDocument| {
+        let member = MemberId {
+            id: NodeId(one.id),
+            incarnation: Incarnation(hex(&one.incarnation)?),
+        };
+        let seat = Seat {
+            votes: one.votes,
+            outgoing: one.outgoing,
+            ..Seat::default()
+        };
+        Ok((member, seat))
+    };
+    let seats: Result<BTreeMap<_, _>, Ended> = said.members.into_iter().map(seat).collect();
+    let configuration = Configuration::new(seats?).ok_or_else(wrong)?;
+    Ok((since, configuration))
+}
+
+fn hex(text: &str) -> Result<u64, Ended> {
+    let read = u64::from_str_radix(text, 16);
+    read.map_err(|_| Ended::Another(format!("\"{text}\" is no hexadecimal number")))
 }
 
 #[cfg(test)]
@@ -359,6 +403,9 @@ mod tests {
             "id": 2, "role": "leader", "term": 7, "token": 7,
             "leader": {"id": 2, "ip": "10.1.2.3", "port": "7401"}, "established": true,
             "cluster": "00000000000000ab", "incarnation": "00000000000000cd", "pod": "u",
+            "seats": {"term": 3, "index": 5, "members": [
+                {"id": 2, "incarnation": "00000000000000cd", "votes": true, "outgoing": false},
+            ]},
         });
         change(&mut data);
         read(&data.to_string(), &target())
@@ -378,6 +425,18 @@ mod tests {
             term: Term(7),
             leader: Some(NodeId(2)),
             claim: Some(claim),
+            incarnation: Incarnation(0xcd),
+            cluster: Some(ClusterId(0xab)),
+            seats: Some((
+                Position {
+                    term: Term(3),
+                    index: Index(5),
+                },
+                Configuration::of_voters([MemberId {
+                    id: NodeId(2),
+                    incarnation: Incarnation(0xcd),
+                }]),
+            )),
         };
         assert_eq!(said(|_| ()).unwrap(), expected);
         let without = [
@@ -398,6 +457,8 @@ mod tests {
             said(|data| data["pod"] = serde_json::Value::Null),
             said(|data| data["id"] = 3.into()),
             said(|data| data["term"] = u64::MAX.into()),
+            said(|data| data["incarnation"] = "x".into()),
+            said(|data| data["seats"]["members"] = serde_json::json!([])),
         ];
         for report in others {
             assert!(matches!(report, Err(Ended::Another(_))), "{report:?}");

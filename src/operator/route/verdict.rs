@@ -2,13 +2,20 @@
 //!
 //! A node claims to lead once its own no-op is committed. That alone proves nothing to an operator:
 //! one node with a fault may say "leader, term 2^60" and would poison the fence for ever. So a
-//! claim counts when a majority of the voters say that they follow it, in its very term, and then
+//! claim counts when it is agreed among the voters that they follow it, in its very term, and then
 //! the label goes to the very pod that made it.
+//!
+//! Who votes, the nodes say as well. A configuration is believed once it is agreed among its own
+//! voters that they have it or a newer one, unless a majority of the voters of an older one says
+//! that there is none newer: a change needs a majority of those before it, and whoever has it in
+//! its log never forgets that. So one node with a fault cannot say that it is the only voter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::consensus::{ClusterId, Incarnation, NodeId, Term};
+use crate::consensus::{
+    ClusterId, Configuration, Incarnation, MemberId, NodeId, Placed, Position, Term,
+};
 
 /// That a node leads: made by itself, once the first entry of its term is committed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +43,12 @@ pub struct Report {
     pub leader: Option<NodeId>,
     /// Its own claim, if it leads and has established that.
     pub claim: Option<Claim>,
+    /// Its disk.
+    pub incarnation: Incarnation,
+    /// The cluster that its disk belongs to; `None` while it is fresh.
+    pub cluster: Option<ClusterId>,
+    /// The newest configuration in its log, agreed on or not.
+    pub seats: Option<Placed>,
 }
 
 /// What the reports say, taken together.
@@ -50,144 +63,106 @@ pub enum Belief {
     Unknown,
 }
 
-/// Judges what is reported by nodes that can be heard right now. Only the reports of `voters`
-/// count; a report is taken for the node that it came from, whatever it says.
+/// What is believed of who belongs to the cluster, and of who leads it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// The newest configuration that is agreed on, as far as is heard; the cluster that it is of.
+    pub seated: Option<(ClusterId, Placed)>,
+    /// Who leads.
+    pub belief: Belief,
+}
+
+/// What nodes that can be heard right now say of themselves. A report is taken for the node that it
+/// came from, whatever it says.
+pub type Reports = BTreeMap<NodeId, Report>;
+
+/// Judges what is reported.
 #[must_use]
-pub fn judge(voters: &[NodeId], reports: &BTreeMap<NodeId, Report>) -> Belief {
-    let majority = voters.len() / 2 + 1;
-    let heard = || voters.iter().filter_map(|voter| reports.get(voter));
-    let claims = voters.iter().filter_map(|voter| {
-        let report = reports.get(voter)?;
-        let claim = report.claim.as_ref()?;
-        // Nobody claims for another, nor for another's pod.
-        let is_own = claim.id == *voter && claim.pod == report.pod;
-        is_own.then_some(claim)
+pub fn judge(reports: &Reports) -> Verdict {
+    let mut clusters: Vec<_> = reports.values().filter_map(|one| one.cluster).collect();
+    clusters.sort_unstable();
+    clusters.dedup();
+    let verdicts = clusters.into_iter().filter_map(|cluster| {
+        let hearing = Hearing { cluster, reports };
+        let seated = hearing.seated()?.clone();
+        let belief = hearing.belief(&seated.1);
+        Some(Verdict {
+            seated: Some((cluster, seated)),
+            belief,
+        })
     });
-    let followed = |claim: &Claim| {
-        let follows =
-            |report: &&Report| report.leader == Some(claim.id) && report.term == claim.term;
-        heard().filter(follows).count()
+    // Of two clusters, which one name must not have, the one with the higher token is the later.
+    let rank = |verdict: &Verdict| match &verdict.belief {
+        Belief::Led(claim) => Some(claim.term),
+        Belief::Leaderless | Belief::Unknown => None,
     };
-    let believed = claims
-        .filter(|claim| followed(claim) >= majority)
-        .max_by_key(|claim| claim.term);
-    if let Some(claim) = believed {
-        return Belief::Led(claim.clone());
+    verdicts.max_by_key(rank).unwrap_or(Verdict {
+        seated: None,
+        belief: Belief::Unknown,
+    })
+}
+
+/// What is heard of one cluster.
+#[derive(Clone, Copy)]
+struct Hearing<'a> {
+    cluster: ClusterId,
+    reports: &'a Reports,
+}
+
+impl<'a> Hearing<'a> {
+    /// What this very member says, on its own disk.
+    fn of(self, member: MemberId) -> Option<&'a Report> {
+        let report = self.reports.get(&member.id)?;
+        let is_its = report.incarnation == member.incarnation;
+        (is_its && report.cluster == Some(self.cluster)).then_some(report)
     }
-    let without = heard().filter(|report| report.leader.is_none()).count();
-    if without >= majority {
-        Belief::Leaderless
-    } else {
-        Belief::Unknown
+
+    /// The newest configuration that is agreed on.
+    fn seated(self) -> Option<&'a Placed> {
+        let all = self.reports.values();
+        let all = all.filter(|report| report.cluster == Some(self.cluster));
+        let all: Vec<&Placed> = all.filter_map(|report| report.seats.as_ref()).collect();
+        let has = |member: MemberId, is: &dyn Fn(Position) -> bool| {
+            let seats = self.of(member).and_then(|report| report.seats.as_ref());
+            seats.is_some_and(|(since, _)| is(*since))
+        };
+        let is_agreed = |(since, seats): &Placed| {
+            seats.is_agreed(|voter| has(voter, &|known| known >= *since))
+                && !all.iter().any(|(earlier, before)| {
+                    earlier < since && before.is_agreed(|voter| has(voter, &|known| known < *since))
+                })
+        };
+        let agreed = all.iter().copied().filter(|placed| is_agreed(placed));
+        agreed.max_by_key(|(since, _)| *since)
+    }
+
+    /// Who leads, by the word of these voters.
+    fn belief(self, voters: &Configuration) -> Belief {
+        let claims = voters.members().filter_map(|member| {
+            let report = self.of(member).filter(|_| voters.counts(member))?;
+            let claim = report.claim.as_ref()?;
+            // Nobody claims for another, nor for another's pod.
+            let is_own = claim.id == member.id && claim.pod == report.pod;
+            is_own.then_some(claim)
+        });
+        let is_followed = |claim: &&Claim| {
+            let follows =
+                |report: &Report| report.leader == Some(claim.id) && report.term == claim.term;
+            voters.is_agreed(|voter| self.of(voter).is_some_and(follows))
+        };
+        let believed = claims.filter(is_followed).max_by_key(|claim| claim.term);
+        if let Some(claim) = believed {
+            return Belief::Led(claim.clone());
+        }
+        let knows_none = |report: &Report| report.leader.is_none();
+        if voters.is_agreed(|voter| self.of(voter).is_some_and(knows_none)) {
+            Belief::Leaderless
+        } else {
+            Belief::Unknown
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VOTERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
-
-    fn follows(term: u64, leader: u64) -> Report {
-        Report {
-            pod: "another".into(),
-            term: Term(term),
-            leader: Some(NodeId(leader)),
-            claim: None,
-        }
-    }
-
-    fn leads(term: u64, id: u64) -> Report {
-        let claim = Claim {
-            cluster: ClusterId(1),
-            term: Term(term),
-            id: NodeId(id),
-            incarnation: Incarnation(1),
-            pod: format!("pod-{id}").into(),
-        };
-        Report {
-            pod: Arc::clone(&claim.pod),
-            claim: Some(claim),
-            ..follows(term, id)
-        }
-    }
-
-    fn leaderless(term: u64) -> Report {
-        Report {
-            pod: "another".into(),
-            term: Term(term),
-            leader: None,
-            claim: None,
-        }
-    }
-
-    fn judged(reports: [Option<Report>; 3]) -> Belief {
-        let reports = VOTERS.into_iter().zip(reports);
-        let reports = reports.filter_map(|(id, report)| Some((id, report?)));
-        judge(&VOTERS, &reports.collect())
-    }
-
-    fn led_by(belief: &Belief) -> Option<u64> {
-        match belief {
-            Belief::Led(claim) => Some(claim.id.0),
-            Belief::Leaderless | Belief::Unknown => None,
-        }
-    }
-
-    #[test]
-    fn a_claim_that_a_majority_follows_is_believed() {
-        let belief = judged([Some(leads(7, 1)), Some(follows(7, 1)), None]);
-        assert_eq!(led_by(&belief), Some(1));
-    }
-
-    #[test]
-    fn one_node_with_a_fault_convinces_nobody() {
-        let wild = leads(1 << 60, 3);
-        let belief = judged([Some(leads(7, 1)), Some(follows(7, 1)), Some(wild.clone())]);
-        assert_eq!(led_by(&belief), Some(1));
-        assert_eq!(judged([None, None, Some(wild)]), Belief::Unknown);
-    }
-
-    #[test]
-    fn nobody_claims_for_another() {
-        let mut forged = leads(7, 1);
-        forged.leader = Some(NodeId(1));
-        let belief = judged([None, Some(forged), Some(follows(7, 1))]);
-        assert_eq!(belief, Belief::Unknown);
-    }
-
-    #[test]
-    fn nobody_has_another_s_pod_labelled() {
-        let mut forged = leads(7, 1);
-        forged.pod = "pod-3".into();
-        let belief = judged([Some(forged), Some(follows(7, 1)), None]);
-        assert_eq!(belief, Belief::Unknown);
-    }
-
-    #[test]
-    fn a_leader_that_is_followed_and_claims_nothing_yet_is_not_labelled() {
-        let belief = judged([
-            Some(follows(7, 1)),
-            Some(follows(7, 1)),
-            Some(follows(7, 1)),
-        ]);
-        assert_eq!(belief, Belief::Unknown);
-    }
-
-    #[test]
-    fn a_majority_without_a_leader_is_leaderless_and_a_minority_is_not() {
-        let belief = judged([None, Some(leaderless(7)), Some(leaderless(8))]);
-        assert_eq!(belief, Belief::Leaderless);
-        assert_eq!(judged([None, None, Some(leaderless(8))]), Belief::Unknown);
-    }
-
-    #[test]
-    fn strangers_do_not_count() {
-        let reports = BTreeMap::from([
-            (NodeId(1), leads(7, 1)),
-            (NodeId(8), follows(7, 1)),
-            (NodeId(9), follows(7, 1)),
-        ]);
-        assert_eq!(judge(&VOTERS, &reports), Belief::Unknown);
-    }
-}
+#[path = "verdict_test.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Belief, PodRole, Report};
-use crate::consensus::{NodeId, Term};
+use crate::consensus::{ClusterId, NodeId, Placed, Term};
 use crate::operator::PodView;
 
 /// Where traffic is led.
@@ -39,6 +39,8 @@ pub enum Routed {
 pub struct View {
     /// What is believed of who leads.
     pub belief: Belief,
+    /// Who belongs to the cluster, and to which: the last that a majority was heard to agree on.
+    pub seated: Option<(ClusterId, Placed)>,
     /// What each node that can be heard says of itself.
     pub reports: BTreeMap<NodeId, Report>,
     /// Since when that is believed.
@@ -57,6 +59,7 @@ impl View {
     pub fn at(now: Instant) -> Self {
         Self {
             belief: Belief::Unknown,
+            seated: None,
             reports: BTreeMap::new(),
             believed_since: now,
             routed: Routed::Nobody,

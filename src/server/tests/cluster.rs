@@ -82,7 +82,7 @@ fn unknown_paths_methods_and_parameters_are_refused() {
             "/v1/kvx",
             "/v2/kv/a",
             "/metrics",
-            "/v1/bootstrap",
+            "/v1/bootstraps",
         ] {
             let answer = client.get(path).await;
             assert_eq!(answer.status, 404, "{path}");

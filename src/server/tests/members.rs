@@ -15,7 +15,7 @@ fn members_are_told_dead_or_alive() {
         let mut client = fixture.client().await;
         let expected = concat!(
             r#"{"term":7,"since":0,"members":["#,
-            r#"{"id":1,"ip":"localhost","port":"8001","incarnation":"0000000000000001","#,
+            r#"{"id":1,"ip":"localhost","port":"8001","incarnation":"ffffffffffffffff","#,
             r#""role":"voter","leader":true,"alive":true},"#,
             r#"{"id":2,"ip":"localhost","port":"8002","incarnation":"0000000000000002","#,
             r#""role":"voter","leader":false,"alive":true},"#,

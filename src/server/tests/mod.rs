@@ -2,6 +2,7 @@
 //! is a stand-in.
 
 mod admin;
+mod bootstrap;
 mod client;
 mod cluster;
 #[path = "../../../tests/support/corpus.rs"]

@@ -18,13 +18,19 @@ fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
         let mut watch = fixture.client().await.watch("/v1/watch", &[]).await;
         let mut second = fixture.client().await.watch("/v1/watch", &[]).await;
         let claim =
-            r#""cluster":"00000000000000c1","incarnation":"ffffffffffffffff","pod":"uid-1"}"#;
+            r#""cluster":"00000000000000c1","incarnation":"ffffffffffffffff","pod":"uid-1","#;
+        let seats = concat!(
+            r#""seats":{"term":0,"index":0,"members":["#,
+            r#"{"id":1,"incarnation":"ffffffffffffffff","votes":true,"outgoing":false},"#,
+            r#"{"id":2,"incarnation":"0000000000000002","votes":true,"outgoing":false},"#,
+            r#"{"id":3,"incarnation":"0000000000000003","votes":false,"outgoing":false}]}}"#,
+        );
         let leads = concat!(
             "event: role\n",
             r#"data: {"id":1,"role":"leader","term":7,"token":7,"#,
             r#""leader":{"id":1,"ip":"localhost","port":"8001"},"established":true,"#,
         );
-        let expected = format!("{leads}{claim}");
+        let expected = format!("{leads}{claim}{seats}");
         assert_eq!(watch.next().await.unwrap(), expected);
         assert_eq!(second.next().await.unwrap(), expected);
 
@@ -41,7 +47,7 @@ fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
             r#"data: {"id":1,"role":"candidate","term":8,"token":null,"leader":null,"#,
             r#""established":false,"#,
         );
-        let expected = format!("{stands}{claim}");
+        let expected = format!("{stands}{claim}{seats}");
         assert_eq!(watch.next().await.unwrap(), expected);
         assert_eq!(second.next().await.unwrap(), expected);
         fixture.driver.turn(|status| {

@@ -1,0 +1,72 @@
+//! `POST /v1/bootstrap`.
+
+use super::{Fixture, run};
+
+fn founding(cluster: &str, disk: &str) -> String {
+    format!(
+        "{{\"cluster\":\"{cluster}\",\"epoch\":1,\"voters\":[{{\"id\":1,\"incarnation\":\"{disk}\"}}]}}"
+    )
+}
+
+const OWN: &str = "ffffffffffffffff";
+const CLUSTER: &str = "00000000000000c1";
+
+#[test]
+fn a_founder_is_told_once_or_twice_and_never_of_another_cluster() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut client = fixture.client().await;
+        let told = async |client: &mut super::client::Client, text: String| {
+            let json = [("content-type", "application/json")];
+            client.ask("POST", "/v1/bootstrap", &json, text).await
+        };
+        assert_eq!(told(&mut client, founding(CLUSTER, OWN)).await.status, 204);
+        let other = told(&mut client, founding("00000000000000c2", OWN)).await;
+        assert_eq!(other.status, 409);
+        assert!(other.error().contains("cluster 00000000000000c1 already"));
+        let other = told(&mut client, founding(CLUSTER, "0000000000000001")).await;
+        assert_eq!(other.status, 409);
+        assert!(
+            other.error().contains("none of those founders"),
+            "{}",
+            other.text()
+        );
+    });
+}
+
+#[test]
+fn what_founds_nothing_is_refused_with_a_sentence() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut client = fixture.client().await;
+        let json = [("content-type", "application/json")];
+        let twice = "{\"id\":1,\"incarnation\":\"00000000000000a1\"},\
+                     {\"id\":1,\"incarnation\":\"00000000000000a2\"}";
+        for (text, why) in [
+            ("{".to_owned(), "the body is not like"),
+            (founding("c1", OWN), "not 16 hexadecimal digits"),
+            (founding(CLUSTER, "+fffffffffffffff"), "can be no founder"),
+            (
+                format!("{{\"cluster\":\"{CLUSTER}\",\"epoch\":1,\"voters\":[]}}"),
+                "1 to 64 founders",
+            ),
+            (
+                format!("{{\"cluster\":\"{CLUSTER}\",\"epoch\":1,\"voters\":[{twice}]}}"),
+                "1 to 64 founders",
+            ),
+            (
+                format!(
+                    "{{\"cluster\":\"{CLUSTER}\",\"epoch\":4294967295,\"voters\":[{{\"id\":1,\"incarnation\":\"{OWN}\"}}]}}"
+                ),
+                "is no epoch",
+            ),
+        ] {
+            let answer = client
+                .ask("POST", "/v1/bootstrap", &json, text.clone())
+                .await;
+            assert_eq!(answer.status, 400, "{text}");
+            assert!(answer.error().contains(why), "{}", answer.text());
+        }
+        assert_eq!(client.get("/v1/bootstrap").await.status, 405);
+    });
+}
