@@ -46,6 +46,12 @@ use super::{RememberClusterStatus, Template};
         description = "How many pods are wanted"
     ),
     printcolumn(
+        name = "Voters",
+        type_ = "integer",
+        json_path = ".status.voters",
+        description = "How many members have a vote"
+    ),
+    printcolumn(
         name = "Ready",
         type_ = "integer",
         json_path = ".status.readyReplicas",
@@ -77,23 +83,38 @@ use super::{RememberClusterStatus, Template};
     validation = Rule::new("self.metadata.name != 'default'").message(
         "metadata.name must not be 'default', as the ServiceAccount of all pods of the namespace \
          is called, whose place the cluster's own would take; choose another name"
+    ),
+    validation = Rule::new("has(self.spec.storage) == has(oldSelf.spec.storage)").message(
+        "spec.storage can be neither added nor removed: what pods keep would be lost with their \
+         disks; make another cluster and move to it"
+    ),
+    validation = Rule::new("has(self.spec.storage) || self.spec.replicas != 2").message(
+        "spec.replicas must not be 2 without spec.storage: of two members that lose one disk, the \
+         other could never go on; choose 1 or 3, or give storage to another cluster"
+    ),
+    validation = Rule::new("self.spec.replicas != 2 || oldSelf.spec.replicas <= 2").message(
+        "spec.replicas cannot be lowered to 2: two members need both votes, as three need two, and \
+         then none may be lost; choose 1 or 3"
     )
 )]
 pub struct RememberClusterSpec {
     /// How many pods there are, each with a vote: 1 to 9. An odd number is best, because an even
-    /// one survives no more failures than the odd one below it.
+    /// one survives no more failures than the odd one below it. It can be changed at any time, also
+    /// by `kubectl scale`, but not lowered to 2: new pods get a vote once they have caught up, and
+    /// those with the highest numbers give it back before they end.
     #[schemars(range(min = 1, max = 9))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message(
-        "spec.replicas cannot be changed yet: the members of a cluster are fixed when it is made; \
-         make another cluster with the number that you need"
-    ))]
     pub replicas: i32,
 
     /// The pod of your application, as in a StatefulSet. The operator adds the sidecar that
     /// elects.
     pub template: Template,
 
-    /// The volume on which each pod's node keeps its votes and its log.
+    /// The volume on which each pod's node keeps its votes and its log. Without it, they are in an
+    /// emptyDir of the pod: they survive that containers end, and not that the pod is deleted. Then
+    /// its successor gets everything from the others, and takes its place. If half of the pods or
+    /// more are deleted at once, the others cannot go on by themselves; if all are, everything is
+    /// lost, and the cluster begins a new epoch. It can be neither added nor removed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.size == oldSelf.size \
         && has(self.storageClassName) == has(oldSelf.storageClassName) \
         && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)"
@@ -101,7 +122,7 @@ pub struct RememberClusterSpec {
         "spec.storage.size and storageClassName cannot be changed: the volumes are made with the \
          pods; resize a volume by its PersistentVolumeClaim, if its class allows that"
     ))]
-    pub storage: Storage,
+    pub storage: Option<Storage>,
 
     /// The Services NAME-leader and NAME-followers.
     #[serde(default)]
@@ -123,6 +144,14 @@ pub struct RememberClusterSpec {
     /// route traffic: for repairs by hand.
     #[serde(default)]
     pub paused: bool,
+}
+
+impl RememberClusterSpec {
+    /// Whether the disk of a pod's node ends with the pod.
+    #[must_use]
+    pub fn is_ephemeral(&self) -> bool {
+        self.storage.is_none()
+    }
 }
 
 /// The volume of one pod's node.
@@ -278,7 +307,8 @@ mod tests {
         });
         let spec: RememberClusterSpec = serde_json::from_value(least).unwrap();
         assert_eq!(spec.election.timeout_ms, 300);
-        assert_eq!(spec.storage.when_deleted, VolumePolicy::Retain);
-        assert!(!spec.paused);
+        let storage = spec.storage.clone().unwrap();
+        assert_eq!(storage.when_deleted, VolumePolicy::Retain);
+        assert!(!spec.paused && !spec.is_ephemeral());
     }
 }

@@ -34,5 +34,7 @@ pub use cluster::{
 pub use condition::{ConditionKind, Conditions};
 pub use definition::{DefinitionError, definition_yaml};
 pub use names::*;
-pub use status::{LeaderStatus, MemberStatus, RememberClusterStatus};
+pub use status::{
+    LEARNER, LEAVING, LeaderStatus, MemberStatus, NO_SEAT, RememberClusterStatus, VOTER,
+};
 pub use template::{Template, TemplateError};

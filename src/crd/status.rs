@@ -30,6 +30,10 @@ pub struct RememberClusterStatus {
     /// How often the leader's label has moved since the cluster was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_transitions: Option<i64>,
+    /// How many members have a vote. While pods are added or removed, others may be there without
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voters: Option<i32>,
     /// The pods, in the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "members_schema")]
@@ -54,6 +58,15 @@ pub struct LeaderStatus {
     pub since: Time,
 }
 
+/// What the word of a member counts in: in elections and commits;
+pub const VOTER: &str = "voter";
+/// in nothing, while it is sent everything;
+pub const LEARNER: &str = "learner";
+/// in elections and commits until the change that removes it is done.
+pub const LEAVING: &str = "leaving";
+/// It is no member.
+pub const NO_SEAT: &str = "none";
+
 /// One pod of the cluster.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +77,15 @@ pub struct MemberStatus {
     pub id: i64,
     /// What its node says that it is: `leader`, `follower`, `candidate` or `unknown`.
     pub role: String,
+    /// What its word counts in: `voter`; `learner`, who is sent everything and counts in nothing
+    /// yet; `leaving`, whose word still counts while the change that removes it is under way; or
+    /// `none`, who does not belong to the cluster, as before it joins and after it has left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<String>,
+    /// The disk that its node runs on, in 16 hexadecimal digits: two disks of one id are two
+    /// members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
     /// Whether the pod is ready.
     pub ready: bool,
 }

@@ -62,6 +62,16 @@ impl Applier {
 
     /// Makes an object what it should be; whether that took a write.
     pub(super) async fn apply(&self, wanted: &Value) -> Result<bool, Trouble> {
+        self.apply_to(wanted, None).await
+    }
+
+    /// The same, if it takes a write only to this very version of the object: what is wanted was
+    /// made of that.
+    pub(super) async fn apply_to(
+        &self,
+        wanted: &Value,
+        version: Option<&str>,
+    ) -> Result<bool, Trouble> {
         let (key, api) = self.api(wanted)?;
         let found = in_time(api.get_opt(&key.name)).await?;
         if let Some(found) = &found {
@@ -78,7 +88,14 @@ impl Applier {
         let owned = PatchParams::apply(FIELD_MANAGER)
             .force()
             .validation_strict();
-        let patched = in_time(api.patch(&key.name, &owned, &Patch::Apply(wanted))).await;
+        let patched = match version {
+            Some(version) => {
+                let mut wanted = wanted.clone();
+                wanted["metadata"]["resourceVersion"] = version.into();
+                in_time(api.patch(&key.name, &owned, &Patch::Apply(&wanted))).await
+            }
+            None => in_time(api.patch(&key.name, &owned, &Patch::Apply(wanted))).await,
+        };
         let applied = patched.map_err(Trouble::into_refused)?;
         print.found = fingerprint(applied, wanted);
         self.prints().insert(key, print);

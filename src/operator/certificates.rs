@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::build::pod_name;
 use crate::consensus::NodeId;
-use crate::crd::{RememberCluster, peers_service};
+use crate::crd::{REPLICAS_MAX, RememberCluster, peers_service};
 use crate::tls;
 use crate::tls::{
     Authority, ClusterName, Connector, Issued, MemberName, NameError, Roots, Subject,
@@ -108,9 +108,10 @@ pub fn cluster_name(cluster: &RememberCluster) -> Result<ClusterName, NameError>
     format!("{name}.{namespace}").parse()
 }
 
-/// What to write so that every member can show a certificate for a while yet.
+/// What to write so that every member from 1 to `members` can show a certificate for a while yet.
 pub fn renew(
     cluster: &RememberCluster,
+    members: u64,
     held: &Held,
     now: SystemTime,
 ) -> Result<Plan, CertificateError> {
@@ -123,7 +124,7 @@ pub fn renew(
     let before = held.members.as_ref();
     let mut renewal = Renewal::begin(&authority, root, before, now);
     let mut data = Data::new();
-    for (pod, subject) in members(cluster)? {
+    for (pod, subject) in subjects(cluster, members)? {
         let [certificate, key] = files(&pod);
         let kept = before.and_then(|before| issued(before, &certificate, &key));
         let shown = renewal.member(&subject, kept)?;
@@ -155,12 +156,12 @@ pub fn connector(held: &Held) -> Result<Connector, CertificateError> {
 }
 
 /// Each pod with whom its certificate is for, and where clients reach it.
-fn members(cluster: &RememberCluster) -> Result<Vec<(String, Subject)>, NameError> {
+fn subjects(cluster: &RememberCluster, members: u64) -> Result<Vec<(String, Subject)>, NameError> {
     let named = cluster_name(cluster)?;
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
     // Certificates go on for a spec that is refused.
-    let count = u64::try_from(cluster.spec.replicas.clamp(0, 9)).unwrap_or_default();
+    let count = members.min(REPLICAS_MAX);
     let every = format!("{}.{namespace}.svc", peers_service(name));
     let members = (1..=count).map(NodeId).map(|id| {
         let pod = pod_name(name, id);

@@ -37,12 +37,12 @@ impl Shelf {
 
     /// Writes what is to be written; whether anything was.
     fn renew(&mut self, hours: u64) -> Result<bool, CertificateError> {
-        let Plan { authority, members } = renew(&cluster(3), &self.0, after(hours))?;
+        let Plan { authority, members } = renew(&cluster(3), 3, &self.0, after(hours))?;
         let is_new = authority.is_some() || members.is_some();
         self.0.authority = authority.or_else(|| self.0.authority.take());
         self.0.members = members.or_else(|| self.0.members.take());
         // A second look never finds more to do.
-        let again = renew(&cluster(3), &self.0, after(hours))?;
+        let again = renew(&cluster(3), 3, &self.0, after(hours))?;
         assert_eq!(again, Plan::default());
         Ok(is_new)
     }
@@ -67,7 +67,7 @@ impl Shelf {
     /// Whether every pod with these Secrets accepts every pod with those, and the other way round.
     #[track_caller]
     fn demand_peace(&self, other: &Self, hours: u64) {
-        for (pod, subject) in members(&cluster(3)).unwrap() {
+        for (pod, subject) in subjects(&cluster(3), 3).unwrap() {
             for (shows, trusts) in [(self, other), (other, self), (self, self)] {
                 let shown = shows.shown(&pod);
                 let checked = shown.check(&subject, &trusts.roots(), after(hours));
@@ -106,6 +106,29 @@ fn every_pod_gets_a_certificate_and_no_pod_the_key_of_the_authority() {
         shown.contains("blue-2.key") && !shown.contains("PRIVATE"),
         "{shown}"
     );
+}
+
+#[test]
+fn new_pods_get_theirs_and_those_of_others_stay_as_they_are() {
+    let shelf = Shelf::new();
+    let renew = |members, held: &Held| renew(&cluster(3), members, held, after(1)).unwrap().members;
+    let five = renew(5, &shelf.0).unwrap();
+    assert!(five.contains_key("blue-4.crt") && five.contains_key("blue-4.key"));
+    assert_eq!(five["blue-0.crt"], shelf.members()["blue-0.crt"]);
+    let grown = Held {
+        members: Some(five),
+        ..shelf.0.clone()
+    };
+    assert_eq!(
+        renew(5, &grown),
+        None,
+        "a pod that is still there keeps its own"
+    );
+    let four = renew(4, &grown).unwrap();
+    assert!(four.contains_key("blue-3.crt") && !four.contains_key("blue-4.crt"));
+    // No StatefulSet that was raised by hand makes more members than a cluster can have.
+    let most = renew(1 << 40, &grown).unwrap();
+    assert!(most.contains_key("blue-8.crt") && !most.contains_key("blue-9.crt"));
 }
 
 #[test]
@@ -238,9 +261,9 @@ fn the_time_of_the_last_change_is_never_believed_blindly() {
 #[test]
 fn an_authority_ends_in_time_for_the_next_one() {
     let shelf = Shelf::new();
-    let due = renew(&cluster(3), &shelf.0, after(10 * 365 * DAY)).unwrap();
+    let due = renew(&cluster(3), 3, &shelf.0, after(10 * 365 * DAY)).unwrap();
     assert!(due.authority.is_some());
-    let early = renew(&cluster(3), &shelf.0, after(8 * 365 * DAY)).unwrap();
+    let early = renew(&cluster(3), 3, &shelf.0, after(8 * 365 * DAY)).unwrap();
     assert_eq!(early.authority, None);
 }
 
@@ -248,7 +271,7 @@ fn an_authority_ends_in_time_for_the_next_one() {
 fn a_name_that_no_certificate_can_hold_is_refused() {
     let mut cluster = cluster(3);
     cluster.metadata.name = Some("Blue".to_owned());
-    let refused = renew(&cluster, &Held::default(), after(0)).unwrap_err();
+    let refused = renew(&cluster, 3, &Held::default(), after(0)).unwrap_err();
     assert!(
         refused.to_string().contains("\"Blue.shop\" cannot name"),
         "{refused}"

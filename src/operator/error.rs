@@ -54,6 +54,11 @@ impl Trouble {
         matches!(self, Self::Kubernetes(kube::Error::Api(status)) if is_conflict(status.code))
     }
 
+    /// Whether an object has changed since what was to be written was made of it.
+    pub(super) fn is_outdated(&self) -> bool {
+        matches!(self, Self::NotApplied(kube::Error::Api(status)) if status.code == 409)
+    }
+
     /// The refusal in it, if only a person can help: the API server's own among them.
     #[must_use]
     pub(super) fn refusal(&self) -> Option<Refusal> {
@@ -131,6 +136,9 @@ mod tests {
         for (code, message) in [(409, "conflict"), (429, "slow down"), (500, "etcd is away")] {
             assert_eq!(applied(code, message), None, "{code} {message}");
         }
+        let outdated = Status::failure("the object has been modified", "").with_code(409);
+        let outdated = Trouble::from(kube::Error::Api(outdated.boxed()));
+        assert!(!outdated.is_outdated() && outdated.into_refused().is_outdated());
         // Of anything but the objects that are made of the spec, nobody is to blame.
         let status = Status::failure("the test failed", "").with_code(422);
         let conflict = Trouble::from(kube::Error::Api(status.boxed()));

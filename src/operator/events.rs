@@ -8,7 +8,9 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use tracing::warn;
 
 use super::apply::in_time;
-use crate::crd::{ConditionKind, RememberCluster, RememberClusterStatus};
+use crate::crd::{
+    ConditionKind, LEARNER, MemberStatus, NO_SEAT, RememberCluster, RememberClusterStatus, VOTER,
+};
 
 /// The longest note of an event, in bytes.
 const NOTE_BYTES_MAX: usize = 1024;
@@ -42,10 +44,47 @@ pub(super) fn news(before: &RememberClusterStatus, after: &RememberClusterStatus
             note: format!("pod {pod} leads in term {term}{came_after}, and has the traffic"),
         });
     }
+    // Those of the first sight are no news.
+    if before.voters.is_some() {
+        news.extend(of_members(&before.members, &after.members));
+    }
     for kind in ConditionKind::ALL {
         news.extend(of_condition(kind, before, after));
     }
     news
+}
+
+/// Who has joined, got a vote or left. A node on another disk is another member.
+fn of_members<'a>(
+    before: &'a [MemberStatus],
+    after: &'a [MemberStatus],
+) -> impl Iterator<Item = News> + 'a {
+    fn of(all: &[MemberStatus], pod: &str) -> (String, Option<String>) {
+        let told = all.iter().find(|told| told.pod == pod);
+        let seat = told.and_then(|told| told.seat.clone());
+        let disk = told.and_then(|told| told.incarnation.clone());
+        (seat.unwrap_or_else(|| NO_SEAT.to_owned()), disk)
+    }
+    let gone = before.iter();
+    let gone = gone.filter(|was| after.iter().all(|is| is.pod != was.pod));
+    after.iter().chain(gone).filter_map(move |member| {
+        let (MemberStatus { pod, id, .. }, is_warning) = (member, false);
+        let (was, disk_before) = of(before, pod);
+        let (is, disk) = of(after, pod);
+        let is_same = was == is && (disk_before == disk || is == NO_SEAT);
+        let (reason, what) = match is.as_str() {
+            _ if is_same => return None,
+            LEARNER => ("MemberJoined", "is sent everything, and has no vote yet"),
+            VOTER => ("MemberPromoted", "has a vote"),
+            NO_SEAT => ("MemberRemoved", "does not belong to the cluster any more"),
+            _ => return None,
+        };
+        Some(News {
+            is_warning,
+            reason: reason.to_owned(),
+            note: format!("node {id} in pod {pod} {what}"),
+        })
+    })
 }
 
 /// Conditions of which people want to hear when they turn bad: what is bad, and how it is called.
@@ -79,8 +118,11 @@ fn of_condition(
         (ConditionKind::TrafficRouted, "False") if was == "True" || (is_new && why == "Denied") => {
             (true, format!("Traffic{why}"))
         }
-        (ConditionKind::Reconciling, "True") if is_new && why == "Rolling" => (false, why),
-        (ConditionKind::Reconciling, "True") if why == "Rolling" && said != message => (false, why),
+        (ConditionKind::Reconciling, "True")
+            if matches!(why.as_str(), "Rolling" | "Scaling") && (is_new || said != message) =>
+        {
+            (false, why)
+        }
         _ => return None,
     };
     Some(News {

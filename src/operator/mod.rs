@@ -7,7 +7,9 @@
 //!       certificates.rs       who gets which; secrets.rs carries it out
 //!       apply.rs              writes what is not yet so
 //!       ownership.rs, stamp.rs   and is ours to write, and nobody else's
-//!       roll.rs               which pod is next; roller.rs, hand_over.rs carry it out
+//!       scale.rs              who is to join or to leave; scaler.rs carries it out
+//!       roll.rs               which pod is next; roller.rs carries it out
+//!       ask.rs                what the leader has to do itself
 //!       status.rs, events.rs  what users are told
 //!     route/          a task a cluster: whom to believe, whom to label
 //!     record.rs       the one object by which operators agree (R1, R3)
@@ -26,6 +28,8 @@ mod admin;
 #[cfg(feature = "full")]
 mod apply;
 #[cfg(feature = "full")]
+mod ask;
+#[cfg(feature = "full")]
 mod backoff;
 #[cfg(feature = "full")]
 pub mod build;
@@ -37,8 +41,6 @@ mod context;
 mod error;
 #[cfg(feature = "full")]
 mod events;
-#[cfg(feature = "full")]
-mod hand_over;
 #[cfg(feature = "full")]
 mod metrics;
 #[cfg(feature = "full")]
@@ -58,6 +60,10 @@ mod roller;
 pub mod route;
 #[cfg(feature = "full")]
 mod run;
+#[cfg(feature = "full")]
+mod scale;
+#[cfg(feature = "full")]
+mod scaler;
 #[cfg(feature = "full")]
 mod secrets;
 #[cfg(feature = "full")]

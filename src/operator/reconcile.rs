@@ -27,19 +27,18 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::apply::in_time;
-use super::build::{Component, build, owned};
+use super::build::{Component, Extent, build, owned};
 use super::context::Context;
 use super::error::Trouble;
 use super::events;
 use super::pods::ClusterKey;
 use super::record::Fence;
-use super::roll::Next;
 use super::route::{Carrier, Fault};
 use super::secrets::Kept;
 use super::stamp::Stamp;
 use super::status::{Seen, Work, status};
 use super::validate::{Refusal, validate};
-use super::{patch, roller, secrets};
+use super::{patch, roll, roller, scale, scaler, secrets};
 use crate::crd::{
     ConditionKind, Conditions, RememberCluster, followers_service, leader_service, record,
 };
@@ -129,11 +128,16 @@ async fn visit(cluster: &RememberCluster, context: &Context) -> Result<Action, T
         return Err(trouble);
     }
     context.succeeded(&key);
-    Ok(Action::requeue(match work {
+    Ok(Action::requeue(match &work {
         Work::Refused { .. } => STALLED,
-        Work::Applied(Next::Replace { .. } | Next::HandOver { .. }) => GO_ON,
-        // What is waited for wakes it; this is for what was missed.
-        Work::Applied(Next::Wait(_)) => WAITING,
+        Work::Applied { scaling, rolling } => match (scaling, rolling) {
+            (scale::Next::Retry(_), _) => GO_ON,
+            (scaling, rolling) if scaling.acts() || rolling.acts() => GO_ON,
+            (scale::Next::Done, roll::Next::Done) if context.is_settled(&key) => LOOK_AGAIN,
+            (scale::Next::Done, roll::Next::Done) => GO_ON,
+            // What is waited for wakes it; this is for what was missed.
+            _ => WAITING,
+        },
         _ if !context.is_settled(&key) => GO_ON,
         _ => LOOK_AGAIN,
     }))
@@ -151,9 +155,19 @@ async fn work(
     // Traffic first, and what it needs: for a cluster that is paused, or whose spec has become bad,
     // as for any other.
     let kept = Kept::read(&context.client, cluster, key).await?;
+    let view = context.view(key);
+    let extent = Extent::of(
+        cluster,
+        set.as_ref().map(scaler::running),
+        view.configuration(),
+    );
+    // New pods find theirs when they start, and old ones keep theirs until they have ended.
+    let pods = context.pods(key);
+    let last = pods.values().filter_map(|pod| pod.id).max();
+    let members = last.map_or(0, |id| id.0).max(extent.pods);
     let mut routed = Ok(());
     if kept.is_begun() {
-        routed = keep_routed(cluster, key, &kept, context).await;
+        routed = keep_routed(cluster, key, &kept, members, context).await;
         if let Err(trouble) = &routed {
             warn!(cluster = %key, error = %trouble, "the certificates are not as they should be");
         }
@@ -166,25 +180,52 @@ async fn work(
     if cluster.spec.paused {
         return Ok(Some(Work::Paused));
     }
-    let mut objects = build(cluster, &context.settings.defaults).map_err(Trouble::Refused)?;
+    let objects = build(cluster, extent, &context.settings.defaults);
+    let mut objects = objects.map_err(Trouble::Refused)?;
     for object in &mut objects {
         stamp.put_on(object);
     }
     routed?;
     if !kept.is_begun() {
-        keep_routed(cluster, key, &kept, context).await?;
+        keep_routed(cluster, key, &kept, members, context).await?;
     }
     keep_record(cluster, key, context).await?;
     for object in secrets::heads(cluster, key)?.iter().chain(&objects) {
-        if context.applier.apply(object).await? {
-            let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
-            info!(cluster = %key, %kind, %name, "applied");
+        let version = set.as_ref().filter(|_| object["kind"] == "StatefulSet");
+        let version = version.and_then(|set| set.metadata.resource_version.as_deref());
+        match context.applier.apply_to(object, version).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+                info!(cluster = %key, %kind, %name, "applied");
+            }
+            Err(trouble) if trouble.is_outdated() => return Ok(Some(Work::outrun())),
+            Err(trouble) => return Err(trouble),
         }
     }
     remove_orphans(cluster, key, context).await?;
-    let set = in_time(sets.get_opt(&key.name)).await?;
-    let next = roller::roll(cluster, key, set.as_ref(), context).await?;
-    Ok(Some(Work::Applied(next)))
+    let Some(set) = in_time(sets.get_opt(&key.name)).await? else {
+        return Ok(Some(Work::outrun()));
+    };
+    members_and_pods(cluster, key, &set, context)
+        .await
+        .map(Some)
+}
+
+/// Goes one step further with the members, and if none is due, with the pods.
+async fn members_and_pods(
+    cluster: &RememberCluster,
+    key: &ClusterKey,
+    set: &StatefulSet,
+    context: &Context,
+) -> Result<Work, Trouble> {
+    let scaling = scaler::scale(cluster, key, set, context).await?;
+    let rolling = if scaling.acts() {
+        roll::Next::Done
+    } else {
+        roller::roll(cluster, key, set, context).await?
+    };
+    Ok(Work::Applied { scaling, rolling })
 }
 
 /// Renews certificates, and routes with what there is.
@@ -192,9 +233,10 @@ async fn keep_routed(
     cluster: &RememberCluster,
     key: &ClusterKey,
     kept: &Kept,
+    members: u64,
     context: &Context,
 ) -> Result<(), Trouble> {
-    let renewed = kept.renew(&context.client, cluster, key).await;
+    let renewed = kept.renew(&context.client, cluster, key, members).await;
     let (held, renewed) = match renewed {
         Ok(held) => (held, Ok(())),
         Err(trouble) => (kept.held(), Err(trouble)),
@@ -278,7 +320,7 @@ async fn report(
     let version = cluster.resource_version();
     // A merge leaves what is not mentioned: what is no more is to be said.
     let mut said = json!(after);
-    for absent in ["leader", "term", "leaderTransitions", "members"] {
+    for absent in ["leader", "term", "leaderTransitions", "voters", "members"] {
         if said[absent].is_null() {
             said[absent] = serde_json::Value::Null;
         }

@@ -15,6 +15,8 @@ use kube::{Api, Client, Error};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::apply::in_time;
+use super::error::Trouble;
 use super::patch;
 use super::pods::{ClusterKey, parse_term};
 use crate::consensus::Term;
@@ -68,6 +70,8 @@ pub struct Step {
 pub enum StepKind {
     /// A pod is deleted, so that another is made in its place.
     DeletePod,
+    /// A pod ends for good: the StatefulSet runs one less.
+    LowerReplicas,
 }
 
 impl Record {
@@ -159,6 +163,18 @@ impl Records {
             patch::add(&format!("/data/{STEP}"), &step),
         ])
         .await
+    }
+
+    /// Claims a step, or finds that it is claimed already and not finished; whether it may be
+    /// taken.
+    pub(super) async fn claim(&self, seen: &Record, step: &Step) -> Result<bool, Trouble> {
+        if seen.step.as_ref() == Some(step) {
+            return Ok(true);
+        }
+        match in_time(self.claim_step(seen, step)).await {
+            Err(trouble) if trouble.is_conflict() => Ok(false),
+            claimed => claimed.map(|()| true),
+        }
     }
 
     /// Makes a record that is lost or spoiled anew, with the fence at the highest term that is to

@@ -3,8 +3,11 @@
 //! The StatefulSet itself replaces nothing (`OnDelete`): it knows neither votes nor leaders. Here
 //! one pod at a time is chosen, and only while every other node follows the leader; the leader's is
 //! the last, after it has handed over to a pod that is already as it should be. So a change of the
-//! template costs one change of leader. A new pod that does not become ready stops it: the others
-//! stay as they are.
+//! template costs one change of leader. A new pod that does not become ready, or whose node has no
+//! vote on the disk that it runs on, stops it: the others stay as they are.
+//!
+//! Where a disk ends with its pod, a pod is only replaced if the others can go on without that disk
+//! for ever, and a cluster that has one or two is never rolled: all would be lost.
 //!
 //! Only a decision: who carries it out claims the step in the cluster's record first (R3).
 
@@ -12,9 +15,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::pods::{PodView, SidecarState};
-use super::record::Step;
+use super::record::{Step, StepKind};
 use super::route::{Belief, Report};
-use crate::consensus::NodeId;
+use crate::consensus::{Configuration, MemberId, NodeId};
+
+/// The fewest voters of which one may lose its disk: a majority is left, and agrees on another.
+const VOTERS_MIN: usize = 3;
 
 /// What the decision rests on.
 #[derive(Debug)]
@@ -23,8 +29,8 @@ pub(super) struct Sight<'a> {
     pub pods: &'a BTreeMap<Arc<str>, PodView>,
     /// The uid of that StatefulSet.
     pub maker: &'a str,
-    /// How many pods there should be.
-    pub replicas: usize,
+    /// How many pods the StatefulSet runs.
+    pub replicas: u64,
     /// The revision that they should be of; `None` while the StatefulSet has not been looked at
     /// since it changed.
     pub revision: Option<&'a str>,
@@ -32,6 +38,10 @@ pub(super) struct Sight<'a> {
     pub belief: &'a Belief,
     /// What they say, each of those that can be heard.
     pub reports: &'a BTreeMap<NodeId, Report>,
+    /// Who belongs to the cluster, as far as that is believed.
+    pub configuration: Option<&'a Configuration>,
+    /// Whether something is kept on disks that end with their pods.
+    pub is_lost_with_pods: bool,
     /// The last step that was claimed.
     pub step: Option<&'a Step>,
 }
@@ -43,6 +53,8 @@ pub(super) enum Next {
     Done,
     /// Nothing yet, for this reason.
     Wait(String),
+    /// Nothing, until a person mends this.
+    Refuse(&'static str),
     /// End this pod; the StatefulSet makes a new one.
     Replace {
         /// Its name.
@@ -57,6 +69,13 @@ pub(super) enum Next {
     },
 }
 
+impl Next {
+    /// Whether something is done about it in this very visit.
+    pub(super) fn acts(&self) -> bool {
+        matches!(self, Self::Replace { .. } | Self::HandOver { .. })
+    }
+}
+
 impl Sight<'_> {
     /// Decides what is next.
     #[must_use]
@@ -68,9 +87,12 @@ impl Sight<'_> {
         if let Some(ending) = self.own().find(|pod| pod.deleting) {
             return Next::Wait(format!("pod {} is ending", ending.name));
         }
-        let are = self.own().count();
-        if are < self.replicas {
-            let wanted = self.replicas;
+        let is_beyond = |pod: &&PodView| pod.id.is_some_and(|id| id.0 > self.replicas);
+        if let Some(beyond) = self.own().find(is_beyond) {
+            return Next::Wait(format!("pod {} is about to end", beyond.name));
+        }
+        let (are, wanted) = (self.own().count(), self.replicas);
+        if u64::try_from(are).is_ok_and(|are| are < wanted) {
             return Next::Wait(format!("{are} of {wanted} pods are there"));
         }
         let mut outdated: Vec<_> = self.own().filter(|pod| !is_current(pod)).collect();
@@ -81,9 +103,16 @@ impl Sight<'_> {
         if outdated.is_empty() {
             return Next::Done;
         }
+        if self.is_lost_with_pods && self.replicas == 1 {
+            return Next::Refuse(
+                "the only pod is not as the spec says, but all that its node keeps would be lost \
+                 with it, since there is no spec.storage; scale to 3 and back, which replaces it, \
+                 or delete the pod",
+            );
+        }
         // A node that does not run costs nothing, and a new pod may be waiting for it.
         if let Some(lost) = outdated.iter().rev().find(|pod| self.is_lost(pod)) {
-            return replace(lost);
+            return self.replace_lost(lost);
         }
         let mut current = self.own().filter(|pod| is_current(pod));
         if let Some(unready) = current.find(|pod| !pod.ready) {
@@ -104,7 +133,7 @@ impl Sight<'_> {
 
     /// The pod of a step that was claimed and is not finished.
     fn claimed(&self) -> Option<&PodView> {
-        let step = self.step?;
+        let step = self.step.filter(|step| step.kind == StepKind::DeletePod)?;
         self.own().find(|pod| *pod.uid == *step.uid)
     }
 
@@ -114,19 +143,52 @@ impl Sight<'_> {
         let Some(next) = follower.or_else(|| outdated.last()) else {
             return Next::Done;
         };
-        let others = || self.own().filter(|pod| pod.uid != next.uid);
-        if !others().all(|pod| self.follows(pod) && pod.sidecar == SidecarState::Ready) {
+        if !self.can_do_without(next) {
             // Which ones, each operator hears for itself.
-            let sentence = "not all other nodes follow the leader and have caught up";
+            let sentence = "not all other nodes have votes, follow the leader and have caught up";
             return Next::Wait(sentence.to_owned());
         }
-        let heir = others()
-            .filter(|pod| is_current(pod))
-            .find_map(|pod| pod.id);
+        let others = self.own().filter(|pod| pod.uid != next.uid);
+        let heir = others.filter(|pod| is_current(pod)).find_map(|pod| pod.id);
         match heir {
             Some(to) if self.leads(next) => Next::HandOver { to },
             _ => replace(next),
         }
+    }
+
+    /// A pod whose node does not run is the first to go, unless that takes a disk that is needed.
+    fn replace_lost(&self, lost: &PodView) -> Next {
+        if self.is_lost_with_pods && !self.can_do_without(lost) {
+            return Next::Wait(format!(
+                "pod {} does not run, and its disk would be lost with it while not all others have \
+                 votes, follow the leader and have caught up",
+                lost.name
+            ));
+        }
+        replace(lost)
+    }
+
+    /// Whether all other nodes are there, and can do without this pod, and without its disk if that
+    /// ends with it.
+    fn can_do_without(&self, pod: &PodView) -> bool {
+        let mut others = self.own().filter(|other| other.uid != pod.uid);
+        let is_there = |other: &PodView| {
+            self.votes(other) && self.follows(other) && other.sidecar == SidecarState::Ready
+        };
+        let voters = self.configuration.map_or(0, |it| it.voters().count());
+        others.all(is_there) && (!self.is_lost_with_pods || voters >= VOTERS_MIN)
+    }
+
+    /// Whether its node has a vote on the very disk that it runs on.
+    fn votes(&self, pod: &PodView) -> bool {
+        let member = pod.id.and_then(|id| {
+            let incarnation = self.reports.get(&id)?.incarnation;
+            Some(MemberId { id, incarnation })
+        });
+        let settled = self.configuration.filter(|it| !it.is_joint());
+        settled
+            .zip(member)
+            .is_some_and(|(it, member)| it.lets_vote(member))
     }
 
     /// Whether neither we nor its kubelet know of a node that runs in it. One that we do not hear

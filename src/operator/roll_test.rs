@@ -1,5 +1,7 @@
 //! Worlds of pods, and which of them is next.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, Term};
 use crate::operator::record::StepKind;
@@ -11,6 +13,8 @@ struct World {
     pods: BTreeMap<Arc<str>, PodView>,
     reports: BTreeMap<NodeId, Report>,
     belief: Belief,
+    voters: BTreeSet<MemberId>,
+    is_lost_with_pods: bool,
     step: Option<Step>,
 }
 
@@ -39,6 +43,17 @@ fn pod(id: u64, life: &str, revision: &str) -> PodView {
     }
 }
 
+fn disk(id: u64, disk: u64) -> MemberId {
+    MemberId {
+        id: NodeId(id),
+        incarnation: Incarnation(disk),
+    }
+}
+
+fn first_disk(id: u64) -> MemberId {
+    disk(id, 1)
+}
+
 fn step(id: u64, life: &str) -> Step {
     Step {
         kind: StepKind::DeletePod,
@@ -53,6 +68,8 @@ impl World {
             pods: BTreeMap::new(),
             reports: BTreeMap::new(),
             belief: Belief::Unknown,
+            voters: (1..=3).map(first_disk).collect(),
+            is_lost_with_pods: false,
             step: None,
         };
         for (id, revision) in (1..).zip(revisions) {
@@ -65,26 +82,30 @@ impl World {
     /// All nodes follow this one.
     fn lead(&mut self, leader: u64) {
         let term = Term(7);
-        let pod = Arc::clone(&self.pods[&name(leader)].uid);
-        self.belief = Belief::Led(Claim {
-            cluster: ClusterId(1),
-            term,
-            id: NodeId(leader),
-            incarnation: Incarnation(1),
-            pod,
-        });
+        self.belief = self.led_by(leader);
         for (id, pod) in (1..).zip(self.pods.values()) {
+            let before = self.reports.get(&NodeId(id));
             let report = Report {
                 pod: Arc::clone(&pod.uid),
                 term,
                 leader: Some(NodeId(leader)),
                 claim: None,
-                incarnation: Incarnation(id),
+                incarnation: before.map_or(Incarnation(1), |before| before.incarnation),
                 cluster: Some(ClusterId(1)),
                 seats: None,
             };
             self.reports.insert(NodeId(id), report);
         }
+    }
+
+    fn led_by(&self, leader: u64) -> Belief {
+        Belief::Led(Claim {
+            cluster: ClusterId(1),
+            term: Term(7),
+            id: NodeId(leader),
+            incarnation: Incarnation(1),
+            pod: Arc::clone(&self.pods[&name(leader)].uid),
+        })
     }
 
     fn pod(&mut self, id: u64) -> &mut PodView {
@@ -99,16 +120,41 @@ impl World {
     }
 
     fn next(&self) -> Next {
+        self.next_of(Some("new"), 3)
+    }
+
+    fn next_of(&self, revision: Option<&str>, replicas: u64) -> Next {
+        let voters = self.voters.iter().copied();
+        let configuration = (!self.voters.is_empty()).then(|| Configuration::of_voters(voters));
         let sight = Sight {
             pods: &self.pods,
             maker: "set",
-            replicas: 3,
-            revision: Some("new"),
+            replicas,
+            revision,
             belief: &self.belief,
             reports: &self.reports,
+            configuration: configuration.as_ref(),
+            is_lost_with_pods: self.is_lost_with_pods,
             step: self.step.as_ref(),
         };
         sight.next()
+    }
+
+    /// A pod of the newest revision, on a disk of its own, which does not vote yet.
+    fn begin_anew(&mut self, id: u64) {
+        self.pods.insert(name(id), pod(id, "second", "new"));
+        self.pod(id).sidecar = SidecarState::Running;
+        self.pod(id).ready = false;
+        let report = self.reports.get_mut(&NodeId(id)).unwrap();
+        report.incarnation = Incarnation(2);
+    }
+
+    /// It takes its own place again.
+    fn vote_again(&mut self, id: u64) {
+        self.voters.remove(&first_disk(id));
+        self.voters.insert(disk(id, 2));
+        self.pod(id).sidecar = SidecarState::Ready;
+        self.pod(id).ready = true;
     }
 
     fn waits(&self) -> String {
@@ -152,7 +198,7 @@ fn followers_go_first_and_the_leader_last_after_it_has_handed_over() {
                 told.push(format!("lead {to}"));
             }
             Next::Done => break,
-            Next::Wait(why) => panic!("it waits: {why}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(told, ["replace 3", "replace 2", "lead 2", "replace 1"]);
@@ -162,16 +208,8 @@ fn followers_go_first_and_the_leader_last_after_it_has_handed_over() {
 fn a_leader_without_followers_is_replaced_as_it_is() {
     let mut world = World::of(["old", "old", "old"]);
     world.pods.retain(|other, _| **other == *name(1));
-    let sight = Sight {
-        pods: &world.pods,
-        maker: "set",
-        replicas: 1,
-        revision: Some("new"),
-        belief: &world.belief,
-        reports: &world.reports,
-        step: None,
-    };
-    assert_eq!(sight.next(), replace(1));
+    world.voters = BTreeSet::from([first_disk(1)]);
+    assert_eq!(world.next_of(Some("new"), 1), replace(1));
 }
 
 #[test]
@@ -282,16 +320,104 @@ fn a_claimed_step_is_carried_on_and_no_other_begun() {
 }
 
 #[test]
+fn a_pod_whose_node_has_no_vote_stops_it() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.voters.remove(&first_disk(2));
+    assert!(world.waits().contains("have votes"));
+    // Nor does the vote of another disk count for it.
+    world.voters.insert(disk(2, 9));
+    assert!(world.waits().contains("have votes"));
+    world.voters = (1..=3).map(first_disk).collect();
+    assert_eq!(world.next(), replace(3));
+    world.voters.clear();
+    assert!(world.waits().contains("have votes"));
+}
+
+#[test]
+fn pods_that_are_about_to_end_come_first() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.pods.insert(name(4), pod(4, "first", "old"));
+    assert!(world.waits().contains("store-3 is about to end"));
+    world.pod(4).deleting = true;
+    assert!(world.waits().contains("store-3 is ending"));
+}
+
+#[test]
+fn a_step_of_another_kind_holds_up_no_roll() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.step = Some(Step {
+        kind: StepKind::LowerReplicas,
+        ..step(2, "first")
+    });
+    assert_eq!(world.next(), replace(3));
+}
+
+#[test]
+fn a_disk_that_ends_with_its_pod_is_replaced_before_the_next_ends() {
+    let mut world = World::of(["old", "old", "old"]);
+    world.is_lost_with_pods = true;
+    let mut told = Vec::new();
+    let mut leader = 1;
+    loop {
+        match world.next() {
+            Next::Replace { pod, .. } => {
+                let id = world.pods[&pod].id.unwrap().0;
+                world.begin_anew(id);
+                world.lead(leader);
+                // There is no next, if there is any left.
+                let is_last = id == 1;
+                assert_eq!(matches!(world.next(), Next::Wait(_)), !is_last);
+                // Nor while its kubelet says that it is ready, and it has no vote.
+                world.pod(id).sidecar = SidecarState::Ready;
+                world.pod(id).ready = true;
+                assert_eq!(matches!(world.next(), Next::Wait(_)), !is_last);
+                world.vote_again(id);
+                told.push(format!("replace {id}"));
+            }
+            Next::HandOver { to } => {
+                leader = to.0;
+                world.lead(leader);
+                told.push(format!("lead {to}"));
+            }
+            Next::Done => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, ["replace 3", "replace 2", "lead 2", "replace 1"]);
+}
+
+#[test]
+fn a_disk_that_is_needed_does_not_end_with_its_pod() {
+    // A node that does not run keeps its disk all the same.
+    let mut world = World::of(["old", "old", "old"]);
+    world.is_lost_with_pods = true;
+    world.lose(2);
+    assert_eq!(world.next(), replace(2), "the others can do without it");
+    world.lose(3);
+    assert!(world.waits().contains("its disk would be lost with it"));
+    world.belief = Belief::Unknown;
+    assert!(world.waits().contains("its disk would be lost with it"));
+    // Of two who vote, none may lose its disk.
+    let mut world = World::of(["old", "old", "old"]);
+    world.is_lost_with_pods = true;
+    world.pods.remove(&name(3));
+    world.voters.remove(&first_disk(3));
+    assert!(matches!(world.next_of(Some("new"), 2), Next::Wait(_)));
+    // Nor one alone, whether it runs or not.
+    world.pods.remove(&name(2));
+    world.voters.remove(&first_disk(2));
+    let refused = world.next_of(Some("new"), 1);
+    assert!(matches!(refused, Next::Refuse(why) if why.contains("scale to 3 and back")));
+    world.lose(1);
+    assert_eq!(world.next_of(Some("new"), 1), refused);
+    assert_eq!(
+        World::of(["new", "new", "new"]).next_of(Some("new"), 3),
+        Next::Done
+    );
+}
+
+#[test]
 fn nothing_is_done_by_a_revision_that_is_not_settled() {
     let world = World::of(["old", "old", "old"]);
-    let sight = Sight {
-        pods: &world.pods,
-        maker: "set",
-        replicas: 3,
-        revision: None,
-        belief: &world.belief,
-        reports: &world.reports,
-        step: None,
-    };
-    assert!(matches!(sight.next(), Next::Wait(_)));
+    assert!(matches!(world.next_of(None, 3), Next::Wait(_)));
 }

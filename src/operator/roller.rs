@@ -11,46 +11,46 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, ResourceExt as _};
+use serde_json::json;
 use tracing::info;
 
 use super::apply::in_time;
+use super::ask;
 use super::context::Context;
 use super::error::Trouble;
-use super::hand_over;
 use super::pods::{ClusterKey, PodView};
-use super::record::{Step, StepKind};
+use super::record::{Fence, Record, Step, StepKind};
 use super::roll::{Next, Sight};
-use super::route::Belief;
+use super::route::{Belief, View};
+use super::scaler::running;
+use crate::consensus::Term;
 use crate::crd::{CLUSTER_LABEL, RememberCluster};
 
 /// Goes one step further, if there is one to go.
 pub(super) async fn roll(
     cluster: &RememberCluster,
     key: &ClusterKey,
-    set: Option<&StatefulSet>,
+    set: &StatefulSet,
     context: &Context,
 ) -> Result<Next, Trouble> {
     let view = context.view(key);
-    let replicas = usize::try_from(cluster.spec.replicas).unwrap_or(0);
-    let revision = set.and_then(settled_revision);
-    let maker = set
-        .and_then(|set| set.metadata.uid.as_deref())
-        .unwrap_or_default();
-    let decide = |pods: &BTreeMap<Arc<str>, PodView>, step: Option<&Step>| {
+    let decide = |pods: &BTreeMap<Arc<str>, PodView>, record: Option<&Record>| {
         let sight = Sight {
             pods,
-            maker,
-            replicas,
-            revision: revision.as_deref(),
+            maker: set.metadata.uid.as_deref().unwrap_or_default(),
+            replicas: running(set),
+            revision: settled_revision(set),
             belief: &view.belief,
             reports: &view.reports,
-            step,
+            configuration: view.configuration(),
+            is_lost_with_pods: cluster.spec.is_ephemeral() && has_begun(&view, record),
+            step: record.and_then(|record| record.step.as_ref()),
         };
         sight.next()
     };
     // What is watched may lag, and is enough to see that there is nothing to do.
     let cached = decide(&context.pods(key), None);
-    if !matches!(cached, Next::Replace { .. } | Next::HandOver { .. }) {
+    if !cached.acts() {
         return Ok(cached);
     }
     let records = context.records(cluster, key);
@@ -60,11 +60,8 @@ pub(super) async fn roll(
         ));
     };
     let pods = Api::<Pod>::namespaced(context.client.clone(), &key.namespace);
-    let ours = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", key.name));
-    let listed = in_time(pods.list(&ours)).await?.items;
-    let seen = listed.iter().filter_map(PodView::of);
-    let seen = seen.map(|(_, pod)| (Arc::clone(&pod.name), pod)).collect();
-    let next = decide(&seen, record.step.as_ref());
+    let (listed, seen) = list(&pods, key).await?;
+    let next = decide(&seen, Some(&record));
     match &next {
         Next::Replace { pod, uid } => {
             let step = Step {
@@ -72,13 +69,8 @@ pub(super) async fn roll(
                 pod: pod.to_string(),
                 uid: uid.to_string(),
             };
-            if record.step.as_ref() != Some(&step) {
-                match in_time(records.claim_step(&record, &step)).await {
-                    Err(trouble) if trouble.is_conflict() => {
-                        return Ok(Next::Wait("another operator takes a step".to_owned()));
-                    }
-                    claimed => claimed?,
-                }
+            if !records.claim(&record, &step).await? {
+                return Ok(Next::Wait("another operator takes a step".to_owned()));
             }
             let version = listed.iter().find(|one| one.name_any() == **pod);
             let version = version.and_then(Pod::resource_version);
@@ -93,18 +85,41 @@ pub(super) async fn roll(
             };
             let from = &leader.name;
             info!(cluster = %key, %from, %to, "handing over before a pod is replaced");
-            hand_over::ask(leader, *to, &dial).await?;
+            let wish = json!({"to": to.0});
+            let asked = ask::post(leader, "/v1/leader/transfer", &wish, &dial).await;
+            asked.map_err(Trouble::HandOver)?;
         }
-        Next::Done | Next::Wait(_) => {}
+        Next::Done | Next::Wait(_) | Next::Refuse(_) => {}
     }
     Ok(next)
 }
 
+/// The pods of a cluster by the API server's own word, and what is known of each.
+pub(super) async fn list(
+    pods: &Api<Pod>,
+    key: &ClusterKey,
+) -> Result<(Vec<Pod>, BTreeMap<Arc<str>, PodView>), Trouble> {
+    let ours = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", key.name));
+    let listed = in_time(pods.list(&ours)).await?.items;
+    let seen = listed.iter().filter_map(PodView::of);
+    let seen = seen.map(|(_, pod)| (Arc::clone(&pod.name), pod)).collect();
+    Ok((listed, seen))
+}
+
+/// Whether there is anything that its disks keep, as far as is known: before the record is read,
+/// that it is not known proves nothing.
+fn has_begun(view: &View, record: Option<&Record>) -> bool {
+    let was_led = |record: &Record| record.fence != Fence::Whole(Term(0));
+    view.configuration().is_some()
+        || view.reports.values().any(|report| report.cluster.is_some())
+        || record.is_some_and(was_led)
+}
+
 /// The revision that pods should be of, once the StatefulSet's controller has seen its newest spec.
-fn settled_revision(set: &StatefulSet) -> Option<String> {
+pub(super) fn settled_revision(set: &StatefulSet) -> Option<&str> {
     let status = set.status.as_ref()?;
     let is_settled = status.observed_generation >= set.metadata.generation;
-    status.update_revision.clone().filter(|_| is_settled)
+    status.update_revision.as_deref().filter(|_| is_settled)
 }
 
 /// Ends the very pod that was seen, as it was seen.

@@ -67,15 +67,16 @@ impl Kept {
         }
     }
 
-    /// Writes what has to be renewed, the authority first; what they hold now.
+    /// Writes what has to be renewed for so many members, the authority first; what they hold now.
     pub(super) async fn renew(
         &self,
         client: &Client,
         cluster: &RememberCluster,
         key: &ClusterKey,
+        members: u64,
     ) -> Result<Held, Trouble> {
         let mut held = self.held();
-        let plan = certificates::renew(cluster, &held, SystemTime::now());
+        let plan = certificates::renew(cluster, members, &held, SystemTime::now());
         let plan = plan.map_err(|error| Trouble::Certificates(error.to_string()))?;
         let secrets = Api::<Secret>::namespaced(client.clone(), &key.namespace);
         if let Some(data) = plan.authority {

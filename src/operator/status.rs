@@ -7,18 +7,19 @@
 //!
 //! Nothing here asks anybody. Events are the differences between one status and the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::build::pod_name;
 use super::pods::PodView;
-use super::roll::Next;
 use super::route::{Belief, PodRole, Routed, View};
-use crate::consensus::NodeId;
+use super::{roll, scale};
+use crate::consensus::{Configuration, MemberId, NodeId, Seat};
 use crate::crd::{
-    CLUSTER_LABEL, ConditionKind, Conditions, LeaderStatus, MemberStatus, RememberCluster,
-    RememberClusterStatus,
+    CLUSTER_LABEL, ConditionKind, Conditions, LEARNER, LEAVING, LeaderStatus, MemberStatus,
+    NO_SEAT, RememberCluster, RememberClusterStatus, VOTER,
 };
 
 /// What is seen of one cluster.
@@ -45,8 +46,13 @@ pub(super) struct Seen<'a> {
 pub(super) enum Work {
     /// It was told to leave them alone.
     Paused,
-    /// They are as the spec says, and this is next with the pods.
-    Applied(Next),
+    /// They are as the spec says.
+    Applied {
+        /// What is next with the members.
+        scaling: scale::Next,
+        /// What is next with the pods.
+        rolling: roll::Next,
+    },
     /// They cannot be made of this spec: a person has to mend it.
     Refused {
         /// One word.
@@ -56,6 +62,32 @@ pub(super) enum Work {
     },
     /// Something failed that may pass, and is tried again: one word.
     Failed(&'static str),
+}
+
+impl Work {
+    /// Somebody else has changed something that all else rests on.
+    pub(super) fn outrun() -> Self {
+        Self::Applied {
+            scaling: scale::Next::Retry("the StatefulSet has just been changed".to_owned()),
+            rolling: roll::Next::Done,
+        }
+    }
+
+    /// Why a person is needed: in one word, and in a sentence.
+    fn stalled(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Refused { reason, sentence } => Some((reason, sentence)),
+            Self::Applied {
+                scaling: scale::Next::Stalled(sentence),
+                ..
+            } => Some(("ScaleRefused", sentence)),
+            Self::Applied {
+                rolling: roll::Next::Refuse(sentence),
+                ..
+            } => Some(("RollRefused", sentence)),
+            Self::Applied { .. } | Self::Paused | Self::Failed(_) => None,
+        }
+    }
 }
 
 /// The status of a cluster as it should read now.
@@ -79,7 +111,8 @@ pub(super) fn status(seen: &Seen<'_>) -> RememberClusterStatus {
         term: leader.as_ref().map(|leader| leader.term).max(before.term),
         leader,
         leader_transitions: transitions,
-        members: seen.members(name),
+        voters: seen.voters().or(before.voters),
+        members: seen.members(name, &before.members),
         conditions: seen.conditions(&before.conditions),
     }
 }
@@ -93,11 +126,19 @@ fn number(number: u64) -> i64 {
 }
 
 impl Seen<'_> {
-    /// The pods of its members; others may have its label as well.
+    /// The pods that its StatefulSet has made, and not those that only have its label.
     fn own(&self) -> impl Iterator<Item = &PodView> {
-        let replicas = u64::try_from(self.cluster.spec.replicas).unwrap_or(0);
-        let is_own = move |pod: &&PodView| pod.id.is_some_and(|id| id.0 <= replicas);
+        let is_own = |pod: &&PodView| pod.id.is_some() && pod.maker.is_some();
         self.pods.values().filter(is_own)
+    }
+
+    fn wanted(&self) -> u64 {
+        u64::try_from(self.cluster.spec.replicas).unwrap_or(0)
+    }
+
+    fn voters(&self) -> Option<i32> {
+        let configuration = self.view.configuration()?;
+        i32::try_from(configuration.voters().count()).ok()
     }
 
     /// The one pod with the leader's label.
@@ -120,22 +161,62 @@ impl Seen<'_> {
         Some(before.filter(is_same).cloned().unwrap_or(leader))
     }
 
-    fn members(&self, cluster: &str) -> Vec<MemberStatus> {
-        let replicas = u64::try_from(self.cluster.spec.replicas).unwrap_or(0);
-        let ids = (1..=replicas).map(NodeId);
+    /// Those who are wanted, those whose pods are there, and those who belong to the cluster.
+    fn members(&self, cluster: &str, before: &[MemberStatus]) -> Vec<MemberStatus> {
+        let named = self.view.configuration().into_iter();
+        let named = named
+            .flat_map(Configuration::members)
+            .map(|member| member.id);
+        let there = self.own().filter_map(|pod| pod.id);
+        let ids: BTreeSet<_> = (1..=self.wanted())
+            .map(NodeId)
+            .chain(there)
+            .chain(named)
+            .collect();
         let member = |id: NodeId| {
-            let pod = self.pods.values().find(|pod| pod.id == Some(id));
+            let pod = self.own().find(|pod| pod.id == Some(id));
             let role = pod
                 .and_then(|pod| pod.role)
                 .map_or("unknown", PodRole::name);
+            let name = pod_name(cluster, id);
+            let before = before.iter().find(|before| before.pod == name);
+            let (seat, incarnation) = self.seat(id, before);
             MemberStatus {
-                pod: format!("{cluster}-{}", id.0.saturating_sub(1)),
+                pod: name,
                 id: number(id.0),
                 role: role.to_owned(),
+                seat,
+                incarnation,
                 ready: pod.is_some_and(|pod| pod.ready),
             }
         };
-        ids.map(member).collect()
+        ids.into_iter().map(member).collect()
+    }
+
+    /// What the word of a node counts in, and its disk: as it was told before, where nobody knows.
+    fn seat(&self, id: NodeId, before: Option<&MemberStatus>) -> (Option<String>, Option<String>) {
+        let Some(configuration) = self.view.configuration() else {
+            return before.map_or((None, None), |before| {
+                (before.seat.clone(), before.incarnation.clone())
+            });
+        };
+        let heard = self.view.reports.get(&id).map(|report| MemberId {
+            id,
+            incarnation: report.incarnation,
+        });
+        let seats = || configuration.seats().filter(|(member, _)| member.id == id);
+        let of = |member: MemberId| {
+            let seat = seats().find(|(other, _)| *other == member);
+            (member, seat.map(|(_, seat)| seat))
+        };
+        // Of one that is not heard, the disk that votes, if it has several.
+        let known = || seats().max_by_key(|(_, seat)| seat.votes || seat.outgoing);
+        let found = heard
+            .map(of)
+            .or_else(|| known().map(|(member, seat)| (member, Some(seat))));
+        let seat = seat_name(found.and_then(|(_, seat)| seat));
+        let disk = found.map(|(member, _)| format!("{:016x}", member.incarnation.0));
+        (Some(seat.to_owned()), disk)
     }
 
     fn conditions(&self, before: &[Condition]) -> Vec<Condition> {
@@ -144,14 +225,16 @@ impl Seen<'_> {
         self.say_work(&mut told);
         let is_led = self.say_leader(&mut told);
         let is_routed = self.say_traffic(&mut told);
-        let is_stalled = matches!(self.work, Work::Refused { .. });
-        let ready = self.own().filter(|pod| pod.ready).count();
-        let wanted = usize::try_from(self.cluster.spec.replicas).unwrap_or(0);
+        let is_stalled = self.work.stalled().is_some();
+        let wanted = self.wanted();
+        let is_wanted = |pod: &&PodView| pod.id.is_some_and(|id| id.0 <= wanted);
+        let ready = self.own().filter(is_wanted).filter(|pod| pod.ready).count();
+        let lacks = u64::try_from(ready).is_ok_and(|ready| ready < wanted);
         let (is, reason, sentence) = match (is_led, is_routed) {
             _ if is_stalled => (
                 Some(false),
                 "Stalled",
-                "the spec has to be mended; see the condition Stalled".to_owned(),
+                "a person is needed; see the condition Stalled".to_owned(),
             ),
             (None, _) => (
                 None,
@@ -165,7 +248,7 @@ impl Seen<'_> {
                 "a node leads, but traffic does not reach it; see the condition TrafficRouted"
                     .to_owned(),
             ),
-            _ if ready < wanted => (
+            _ if lacks => (
                 Some(false),
                 "PodsNotReady",
                 format!("it is led and reached; {ready} of {wanted} pods are ready"),
@@ -187,20 +270,7 @@ impl Seen<'_> {
                 "Paused",
                 "spec.paused is true: nothing but labels is changed".to_owned(),
             ),
-            Work::Applied(Next::Done) => (
-                false,
-                "Applied",
-                "all objects and pods are as the spec says".to_owned(),
-            ),
-            Work::Applied(Next::Wait(what)) => (true, "Waiting", what.clone()),
-            Work::Applied(Next::Replace { pod, .. }) => {
-                (true, "Rolling", format!("pod {pod} is being replaced"))
-            }
-            Work::Applied(Next::HandOver { to }) => (
-                true,
-                "Rolling",
-                format!("the leader hands over to node {to} before its pod is replaced"),
-            ),
+            Work::Applied { scaling, rolling } => progress(scaling, rolling),
             Work::Refused { .. } => (
                 false,
                 "Refused",
@@ -219,13 +289,14 @@ impl Seen<'_> {
             reason,
             &sentence,
         );
-        match self.work {
+        match (self.work.stalled(), self.work) {
             // Said once for each spec: an answer of the API server may be another one each time.
-            Work::Refused { reason, .. } if told.has_said(ConditionKind::Stalled, reason) => {}
-            Work::Refused { reason, sentence } => {
+            (Some((reason, _)), Work::Refused { .. })
+                if told.has_said(ConditionKind::Stalled, reason) => {}
+            (Some((reason, sentence)), _) => {
                 told.say(ConditionKind::Stalled, Some(true), reason, sentence);
             }
-            _ => told.say(
+            (None, _) => told.say(
                 ConditionKind::Stalled,
                 Some(false),
                 "NotStalled",
@@ -314,6 +385,44 @@ impl Seen<'_> {
             &sentence,
         );
         routed
+    }
+}
+
+/// What is being done, in one word and in a sentence: steps before what is waited for.
+fn progress(scaling: &scale::Next, rolling: &roll::Next) -> (bool, &'static str, String) {
+    match (scaling, rolling) {
+        (_, roll::Next::Replace { pod, .. }) => {
+            (true, "Rolling", format!("pod {pod} is being replaced"))
+        }
+        (_, roll::Next::HandOver { to }) => (
+            true,
+            "Rolling",
+            format!("the leader hands over to node {to} before its pod is replaced"),
+        ),
+        (scale::Next::Stalled(_), _) | (_, roll::Next::Refuse(_)) => (
+            false,
+            "Refused",
+            "it is as far as it can be; see the condition Stalled".to_owned(),
+        ),
+        // Each operator asks for itself, and may be told something else.
+        (scale::Next::Retry(what), _) => (true, "Waiting", what.clone()),
+        (scale::Next::Done, roll::Next::Wait(what)) => (true, "Waiting", what.clone()),
+        (scale::Next::Done, roll::Next::Done) => (
+            false,
+            "Applied",
+            "all objects, members and pods are as the spec says".to_owned(),
+        ),
+        (scaling, _) => (true, "Scaling", scaling.sentence().unwrap_or_default()),
+    }
+}
+
+/// What a seat is called; that of one who does not belong to the cluster, as well.
+fn seat_name(seat: Option<Seat>) -> &'static str {
+    match seat {
+        Some(seat) if seat.votes => VOTER,
+        Some(seat) if seat.outgoing => LEAVING,
+        Some(_) => LEARNER,
+        None => NO_SEAT,
     }
 }
 

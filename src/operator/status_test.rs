@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::consensus::{ClusterId, Incarnation, Term};
+use crate::consensus::{ClusterId, Incarnation, Position, Term};
 use crate::operator::SidecarState;
 use crate::operator::events::{News, news};
 use crate::operator::route::{Claim, Report};
@@ -37,6 +37,31 @@ fn pod(id: u64, role: PodRole, term: u64) -> PodView {
     }
 }
 
+fn rolls(rolling: roll::Next) -> Work {
+    Work::Applied {
+        scaling: scale::Next::Done,
+        rolling,
+    }
+}
+
+fn scales(scaling: scale::Next) -> Work {
+    Work::Applied {
+        scaling,
+        rolling: roll::Next::Done,
+    }
+}
+
+fn applied() -> Work {
+    rolls(roll::Next::Done)
+}
+
+fn member(id: u64, disk: u64) -> MemberId {
+    MemberId {
+        id: NodeId(id),
+        incarnation: Incarnation(disk),
+    }
+}
+
 impl World {
     fn led_by(leader: u64, term: u64) -> Self {
         let cluster = json!({
@@ -59,7 +84,7 @@ impl World {
             cluster: serde_json::from_value(cluster).unwrap(),
             pods: pods.map(|pod| (Arc::clone(&pod.name), pod)).collect(),
             view: View::at(tokio::time::Instant::now()),
-            work: Work::Applied(Next::Done),
+            work: applied(),
         };
         world.view.belief = Belief::Led(Claim {
             cluster: ClusterId(1),
@@ -80,7 +105,24 @@ impl World {
             };
             world.view.reports.insert(NodeId(id), report);
         }
+        world.seat(&[1, 2, 3], &[]);
         world
+    }
+
+    /// Who belongs to it, each on the disk that its node reports.
+    fn seat(&mut self, voters: &[u64], learners: &[u64]) {
+        let seat = |votes| Seat {
+            votes,
+            ..Seat::default()
+        };
+        let voters = voters.iter().map(|id| (member(*id, 1), seat(true)));
+        let learners = learners.iter().map(|id| (member(*id, 1), seat(false)));
+        let seats = voters.chain(learners).collect();
+        self.believe(Configuration::new(seats));
+    }
+
+    fn believe(&mut self, configuration: Option<Configuration>) {
+        self.view.seated = configuration.map(|it| (ClusterId(1), (Position::default(), it)));
     }
 
     fn label(&mut self, id: u64, role: PodRole, term: u64) {
@@ -242,7 +284,7 @@ fn a_refusal_is_told_with_its_sentence_and_so_is_its_end() {
     let said = news(&before, &refused);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].is_warning && said[0].note == sentence, "{said:?}");
-    world.work = Work::Applied(Next::Done);
+    world.work = applied();
     let mended = world.tell(3);
     let reasons: Vec<_> = news(&refused, &mended)
         .into_iter()
@@ -256,22 +298,163 @@ fn each_pod_that_is_replaced_is_told() {
     let mut world = World::led_by(1, 7);
     let before = world.tell(1);
     let replaced = |pod: &str| {
-        Work::Applied(Next::Replace {
+        rolls(roll::Next::Replace {
             pod: pod.into(),
             uid: "uid".into(),
         })
     };
     world.work = replaced("store-2");
     let first = world.tell(2);
-    world.work = Work::Applied(Next::Wait("pod store-2 is ending".to_owned()));
+    world.work = rolls(roll::Next::Wait("pod store-2 is ending".to_owned()));
     let waits = world.tell(3);
     world.work = replaced("store-1");
     let second = world.tell(4);
-    let reasons = |before, after| {
-        let news = news(before, after).into_iter();
-        news.map(|one| one.reason).collect::<Vec<_>>()
-    };
     assert_eq!(reasons(&before, &first), ["Rolling"]);
     assert_eq!(reasons(&first, &waits), Vec::<String>::new());
     assert_eq!(reasons(&waits, &second), ["Rolling"]);
+}
+
+/// The pod, what its word counts in, and its disk.
+fn seats(status: &RememberClusterStatus) -> Vec<(&str, &str, &str)> {
+    fn text(text: Option<&String>) -> &str {
+        text.map_or("", String::as_str)
+    }
+    let members = status.members.iter();
+    let told = members.map(|one| {
+        let (seat, disk) = (one.seat.as_ref(), one.incarnation.as_ref());
+        (one.pod.as_str(), text(seat), text(disk))
+    });
+    told.collect()
+}
+
+fn reasons(before: &RememberClusterStatus, after: &RememberClusterStatus) -> Vec<String> {
+    let news = news(before, after).into_iter();
+    news.map(|one| one.reason).collect()
+}
+
+#[test]
+fn each_member_is_told_with_its_seat_and_its_disk() {
+    let mut world = World::led_by(1, 7);
+    let before = world.tell(1);
+    let disk = "0000000000000001";
+    let three = [
+        ("store-0", "voter", disk),
+        ("store-1", "voter", disk),
+        ("store-2", "voter", disk),
+    ];
+    assert_eq!(seats(&before), three);
+    assert_eq!(before.voters, Some(3));
+    assert_eq!(
+        news(&RememberClusterStatus::default(), &before).len(),
+        1,
+        "only its leader"
+    );
+    // A pod that has not joined, and a learner whose pod is not to be seen.
+    world.cluster.spec.replicas = 5;
+    world.label(4, PodRole::Candidate, 0);
+    world.seat(&[1, 2, 3], &[5]);
+    let grows = world.tell(2);
+    assert_eq!(
+        seats(&grows)[3..],
+        [("store-3", "none", ""), ("store-4", "learner", disk)]
+    );
+    assert_eq!((grows.voters, grows.replicas), (Some(3), Some(4)));
+    assert_eq!(reasons(&before, &grows), ["MemberJoined"]);
+    world.seat(&[1, 2, 3, 4, 5], &[]);
+    let grown = world.tell(3);
+    assert_eq!(
+        reasons(&grows, &grown),
+        ["MemberPromoted", "MemberPromoted"]
+    );
+    // Nobody knows: what was told stays.
+    world.believe(None);
+    world.view.reports.clear();
+    let unknown = world.tell(4);
+    assert_eq!((seats(&unknown), unknown.voters), (seats(&grown), Some(5)));
+    // Those who leave are told as long as they are there, and their end once.
+    world.cluster.spec.replicas = 3;
+    world.seat(&[1, 2, 3], &[]);
+    let leaves = world.tell(5);
+    assert_eq!(seats(&leaves)[3..], [("store-3", "none", "")]);
+    assert_eq!(reasons(&grown, &leaves), ["MemberRemoved", "MemberRemoved"]);
+    world.pods.remove("store-3");
+    let left = world.tell(6);
+    assert_eq!(seats(&left), three);
+    assert_eq!(reasons(&leaves, &left), Vec::<String>::new());
+}
+
+#[test]
+fn of_a_node_with_two_disks_the_one_that_runs_is_told() {
+    let mut world = World::led_by(1, 7);
+    let before = world.tell(1);
+    let voter = Seat {
+        votes: true,
+        ..Seat::default()
+    };
+    let both = [member(1, 1), member(2, 1), member(3, 1)].map(|one| (one, voter));
+    let both = both.into_iter().chain([(member(3, 2), Seat::default())]);
+    world.believe(Configuration::new(both.collect()));
+    world.view.reports.get_mut(&NodeId(3)).unwrap().incarnation = Incarnation(2);
+    let joins = world.tell(2);
+    assert_eq!(seats(&joins)[2], ("store-2", "learner", "0000000000000002"));
+    assert_eq!(reasons(&before, &joins), ["MemberJoined"]);
+    world.view.reports.remove(&NodeId(3));
+    assert_eq!(
+        seats(&world.tell(3))[2],
+        ("store-2", "voter", "0000000000000001")
+    );
+    let joint = Seat {
+        outgoing: true,
+        ..Seat::default()
+    };
+    let joint = [(member(1, 1), voter), (member(2, 1), joint)];
+    world.believe(Configuration::new(joint.into()));
+    assert_eq!(seats(&world.tell(4))[1].1, "leaving");
+}
+
+#[test]
+fn scaling_is_told_step_by_step_and_what_holds_it_up() {
+    let mut world = World::led_by(1, 7);
+    let before = world.tell(1);
+    world.work = scales(scale::Next::Lower {
+        pod: "store-4".into(),
+        uid: "uid-5".into(),
+        to: 4,
+    });
+    let first = world.tell(2);
+    assert_eq!(told(&first, ConditionKind::Reconciling), yes("Scaling"));
+    assert_eq!(reasons(&before, &first), ["Scaling"]);
+    // What one operator was answered is told, and is no event: another may be answered otherwise.
+    world.work = scales(scale::Next::Retry(
+        "the leader was asked, but it is busy".to_owned(),
+    ));
+    let again = world.tell(3);
+    assert_eq!(told(&again, ConditionKind::Reconciling), yes("Waiting"));
+    assert_eq!(reasons(&first, &again), Vec::<String>::new());
+    world.work = scales(scale::Next::Stalled("node 4 cannot leave".to_owned()));
+    let stalled = world.tell(4);
+    assert_eq!(told(&stalled, ConditionKind::Stalled), yes("ScaleRefused"));
+    assert_eq!(told(&stalled, ConditionKind::Ready), no("Stalled"));
+    assert_eq!(reasons(&again, &stalled), ["ScaleRefused"]);
+    // Another node that is missing is another sentence.
+    world.work = scales(scale::Next::Stalled("node 5 cannot leave".to_owned()));
+    let other = world.tell(5);
+    assert_eq!(reasons(&stalled, &other), ["ScaleRefused"]);
+    world.work = rolls(roll::Next::Refuse("there is no spec.storage"));
+    let refused = world.tell(6);
+    assert_eq!(told(&refused, ConditionKind::Stalled), yes("RollRefused"));
+    world.work = applied();
+    let done = world.tell(7);
+    assert_eq!(told(&done, ConditionKind::Reconciling), no("Applied"));
+    assert_eq!(reasons(&refused, &done), ["Mended"]);
+    // A roll that goes on beside it is told first.
+    let work = Work::Applied {
+        scaling: scale::Next::Wait("expected to join: node 4".to_owned()),
+        rolling: roll::Next::HandOver { to: NodeId(2) },
+    };
+    world.work = work;
+    assert_eq!(
+        told(&world.tell(8), ConditionKind::Reconciling),
+        yes("Rolling")
+    );
 }

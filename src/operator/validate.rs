@@ -119,7 +119,13 @@ fn numbers(cluster: &RememberCluster) -> Result<(), Refusal> {
 }
 
 fn storage(cluster: &RememberCluster) -> Result<(), Refusal> {
-    let storage = &cluster.spec.storage;
+    let Some(storage) = &cluster.spec.storage else {
+        return demand(cluster.spec.replicas != 2, "ReplicasInvalid", || {
+            "spec.replicas is 2 without spec.storage: of two members that lose one disk, the other \
+             could never go on; choose 1 or 3"
+                .to_owned()
+        });
+    };
     demand(is_amount(&storage.size), "StorageInvalid", || {
         let size = &storage.size.0;
         format!("spec.storage.size is \"{size}\"; give an amount of bytes above 0, such as 1Gi")

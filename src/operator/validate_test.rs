@@ -68,6 +68,8 @@ fn good_specs_pass() {
             json!({"heartbeatMs": 100, "timeoutMs": 300}),
         ),
         ("/spec/service", json!({})),
+        ("/spec/replicas", json!(2)),
+        ("/spec/storage", Value::Null),
         ("/spec/storage/size", json!("1e9")),
         ("/spec/storage/size", json!("0.5Gi")),
         ("/spec/storage/size", json!("+5M")),
@@ -145,6 +147,15 @@ fn bad_specs_are_refused_with_a_reason_and_a_sentence() {
             "TemplateInvalid", "for the sidecar alone"),
     ];
     demand_refusals(&wrong);
+}
+
+#[test]
+fn a_pair_that_loses_a_disk_cannot_be_made() {
+    let mut pair = with("/spec/replicas", json!(2));
+    pair["spec"]["storage"] = Value::Null;
+    let refusal = judge(pair).unwrap_err();
+    assert_eq!(refusal.reason, "ReplicasInvalid");
+    assert!(refusal.sentence.contains("choose 1 or 3"), "{refusal}");
 }
 
 #[test]

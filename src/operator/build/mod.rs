@@ -1,8 +1,9 @@
-//! The objects that a cluster consists of, made from its spec alone: the same spec always gives the
-//! same objects. Nothing is asked and nothing is sent.
+//! The objects that a cluster consists of, made from its spec and its extent alone: the same always
+//! give the same objects. Nothing is asked and nothing is sent.
 //!
 //! ```text
-//!   RememberCluster --+--> stateful_set.rs   the pods and their volumes; what may disrupt them
+//!   RememberCluster --+--> extent.rs         how many pods run, how many may be away
+//!                     +--> stateful_set.rs   the pods and their volumes; what may disrupt them
 //!                     |      pod.rs            the user's pod, and beside it
 //!                     |      sidecar.rs        the container in which the node runs
 //!                     +--> services.rs       NAME-leader, NAME-followers, NAME-peers
@@ -13,6 +14,7 @@
 //! operators agree. [`owned`] begins those like all others.
 
 mod access;
+mod extent;
 mod pod;
 mod services;
 mod sidecar;
@@ -21,6 +23,7 @@ mod stateful_set;
 #[cfg(test)]
 mod tests;
 
+pub use extent::Extent;
 use kube::Resource as _;
 use serde_json::{Value, json};
 
@@ -62,12 +65,16 @@ impl Component {
 }
 
 /// All objects of a cluster but its Secrets and its record, in the order in which to make them.
-pub fn build(cluster: &RememberCluster, defaults: &Defaults) -> Result<Vec<Value>, Refusal> {
+pub fn build(
+    cluster: &RememberCluster,
+    extent: Extent,
+    defaults: &Defaults,
+) -> Result<Vec<Value>, Refusal> {
     validate(cluster)?;
     let mut objects = access::objects(cluster)?;
     objects.extend(services::objects(cluster)?);
-    objects.push(stateful_set::disruption_budget(cluster)?);
-    objects.push(stateful_set::stateful_set(cluster, defaults)?);
+    objects.push(stateful_set::disruption_budget(cluster, extent)?);
+    objects.push(stateful_set::stateful_set(cluster, extent, defaults)?);
     Ok(objects)
 }
 

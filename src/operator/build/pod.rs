@@ -21,7 +21,7 @@ pub(super) fn template(cluster: &RememberCluster, defaults: &Defaults) -> Value 
     first.extend(as_list(spec.remove("initContainers")));
     spec.insert("initContainers".to_owned(), first.into());
     let mut all = as_list(spec.remove("volumes"));
-    all.extend(volumes(name_of(cluster)));
+    all.extend(volumes(cluster));
     spec.insert("volumes".to_owned(), all.into());
     template.insert("metadata".to_owned(), metadata.into());
     template.insert("spec".to_owned(), spec.into());

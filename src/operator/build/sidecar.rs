@@ -90,12 +90,13 @@ pub(super) fn container(cluster: &RememberCluster, defaults: &Defaults) -> Value
     container
 }
 
-/// A directory below the volume's own, which may hold what the file system keeps there.
+/// What the node is told, which does not depend on how many nodes there are: to add one replaces
+/// none. Its directory is one below the volume's own, which may hold what the file system keeps
+/// there.
 fn args(cluster: &RememberCluster) -> Vec<String> {
     let election = &cluster.spec.election;
     let flags = [
         ("--cluster", name_of(cluster).to_owned()),
-        ("--replicas", cluster.spec.replicas.to_string()),
         ("--data-dir", "/var/lib/remember/data".to_owned()),
         ("--heartbeat-ms", election.heartbeat_ms.to_string()),
         ("--election-timeout-ms", election.timeout_ms.to_string()),
@@ -158,16 +159,16 @@ fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
     })
 }
 
-/// The volumes of the sidecar that are not claimed. What is secret in them is for the pod's group
-/// only, and no other container mounts it.
-pub(super) fn volumes(cluster: &str) -> [Value; 2] {
+/// The volumes of the sidecar that are not claimed: also that of its data, if that may end with the
+/// pod. What is secret in them is for the pod's group only, and no other container mounts it.
+pub(super) fn volumes(cluster: &RememberCluster) -> Vec<Value> {
     let token = json!({"path": "token", "expirationSeconds": TOKEN_SECONDS});
     let root = json!({"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]});
     let namespace = json!({"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}});
-    [
+    let mut volumes = vec![
         json!({
             "name": TLS_VOLUME,
-            "secret": {"secretName": tls_secret(cluster), "defaultMode": 0o440},
+            "secret": {"secretName": tls_secret(name_of(cluster)), "defaultMode": 0o440},
         }),
         json!({
             "name": TOKEN_VOLUME,
@@ -177,5 +178,9 @@ pub(super) fn volumes(cluster: &str) -> [Value; 2] {
                 {"downwardAPI": {"items": [namespace]}},
             ]},
         }),
-    ]
+    ];
+    if cluster.spec.is_ephemeral() {
+        volumes.push(json!({"name": DATA_VOLUME, "emptyDir": {}}));
+    }
+    volumes
 }

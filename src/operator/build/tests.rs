@@ -1,5 +1,5 @@
-//! The objects of two clusters, the smallest and one that says everything, as they were reviewed
-//! (`tests/golden/operator`); and what has to hold of every other one.
+//! The objects of a few clusters as they were reviewed (`tests/golden/operator`); and what has to
+//! hold of every other one.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -12,6 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
+
+/// The smallest, one that says everything, and one whose disks end with its pods.
+const CLUSTERS: [&str; 3] = ["minimal", "full", "ephemeral"];
 
 fn folder() -> PathBuf {
     let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test");
@@ -37,8 +40,13 @@ fn defaults() -> Defaults {
     }
 }
 
+/// Where nothing is known but the spec.
+fn extent(cluster: &RememberCluster) -> Extent {
+    Extent::of(cluster, None, None)
+}
+
 fn built(cluster: &RememberCluster) -> Vec<Value> {
-    build(cluster, &defaults()).unwrap()
+    build(cluster, extent(cluster), &defaults()).unwrap()
 }
 
 fn names(objects: &[Value]) -> Vec<String> {
@@ -60,7 +68,7 @@ fn pod(cluster: &RememberCluster) -> Value {
 
 #[test]
 fn the_objects_are_those_that_were_reviewed() {
-    for name in ["minimal", "full"] {
+    for name in CLUSTERS {
         let objects = built(&cluster(name));
         assert_eq!(objects, built(&cluster(name)), "the same every time");
         let text = objects
@@ -87,7 +95,7 @@ fn kubernetes_knows_every_field() {
         let typed: T = serde_json::from_value(object.clone()).unwrap();
         assert_eq!(&serde_json::to_value(&typed).unwrap(), object);
     }
-    for name in ["minimal", "full"] {
+    for name in CLUSTERS {
         for object in &built(&cluster(name)) {
             match object["kind"].as_str().unwrap() {
                 "StatefulSet" => demand::<StatefulSet>(object),
@@ -115,11 +123,11 @@ fn every_object_goes_with_its_cluster_and_can_be_found() {
     }
     let mut unstored = store.clone();
     unstored.metadata.uid = None;
-    let refusal = build(&unstored, &defaults()).unwrap_err();
+    let refusal = build(&unstored, extent(&unstored), &defaults()).unwrap_err();
     assert_eq!(refusal.reason, "NotStored");
     let mut wrong = store;
     wrong.spec.replicas = 0;
-    let refusal = build(&wrong, &defaults()).unwrap_err();
+    let refusal = build(&wrong, extent(&wrong), &defaults()).unwrap_err();
     assert_eq!(refusal.reason, "ReplicasInvalid");
 }
 
@@ -231,7 +239,7 @@ fn no_pod_begins_with_a_role_to_which_traffic_goes() {
 
 #[test]
 fn the_sidecar_starts_first_and_alone_holds_keys_and_a_token() {
-    for name in ["minimal", "full"] {
+    for name in CLUSTERS {
         let pod = pod(&cluster(name));
         let sidecar = &pod["initContainers"][0];
         assert_eq!(
@@ -261,7 +269,10 @@ fn an_image_is_fetched_as_the_operator_is_told() {
             image_pull_policy: policy.map(str::to_owned),
             ..defaults()
         };
-        let mut set = build(cluster, &defaults).unwrap().pop().unwrap();
+        let mut set = build(cluster, extent(cluster), &defaults)
+            .unwrap()
+            .pop()
+            .unwrap();
         set["spec"]["template"]["spec"]["initContainers"][0].take()
     };
     let own = sidecar(&cluster("minimal"), Some("Never"));
@@ -272,4 +283,52 @@ fn an_image_is_fetched_as_the_operator_is_told() {
     let users = sidecar(&cluster("full"), None);
     assert_eq!(users["image"], "registry.example/remember@sha256:0000");
     assert_eq!(users.get("imagePullPolicy"), None);
+}
+
+#[test]
+fn another_number_of_pods_makes_no_other_pod() {
+    let mut store = cluster("full");
+    let of = |store: &RememberCluster, pods| {
+        let extent = Extent {
+            pods,
+            disruptions: 2,
+        };
+        let objects = build(store, extent, &defaults()).unwrap();
+        let budget = objects
+            .iter()
+            .find(|one| one["kind"] == "PodDisruptionBudget")
+            .unwrap();
+        assert_eq!(budget["spec"]["maxUnavailable"], 2);
+        objects.last().unwrap()["spec"].clone()
+    };
+    let five = of(&store, 5);
+    assert_eq!(five["replicas"], 5);
+    store.spec.replicas = 3;
+    let three = of(&store, 3);
+    assert_eq!(three["replicas"], 3);
+    assert_eq!(
+        of(&store, 4)["replicas"],
+        4,
+        "those who leave have not left yet"
+    );
+    assert_eq!(five["template"], three["template"]);
+}
+
+#[test]
+fn without_storage_the_disk_is_one_of_the_pod() {
+    let mut blue = cluster("minimal");
+    blue.spec.storage = None;
+    let set = stateful_set(&blue);
+    for field in [
+        "volumeClaimTemplates",
+        "persistentVolumeClaimRetentionPolicy",
+    ] {
+        assert_eq!(set["spec"].get(field), None, "{field}");
+    }
+    let volumes = set["spec"]["template"]["spec"]["volumes"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let data = json!({"name": "remember-data", "emptyDir": {}});
+    assert!(volumes.contains(&data), "{volumes:?}");
 }
