@@ -26,28 +26,52 @@ pub(crate) fn bad_specs_are_refused_with_a_sentence(cluster: &Cluster) {
     let container = &made["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/");
     demand_refusals(cluster, "good", bad_changes());
-    let scale = [
-        "-n",
-        NAMESPACE,
-        "scale",
-        "remembercluster/good",
-        "--replicas=5",
-    ];
-    let scaled = cluster.kubectl_output(&scale);
-    let complaint = String::from_utf8_lossy(&scaled.stderr).into_owned();
-    assert!(
-        complaint.contains("spec.replicas cannot be changed yet"),
-        "{complaint}"
-    );
+    demand_scales(cluster);
+    demand_without_storage(cluster);
     let table = cluster.kubectl(&["-n", NAMESPACE, "get", "rememberclusters"]);
     let head: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(head, ["NAME", "LEADER", "TERM", "MEMBERS", "READY", "AGE"]);
+    let columns = [
+        "NAME", "LEADER", "TERM", "MEMBERS", "VOTERS", "READY", "AGE",
+    ];
+    assert_eq!(head, columns);
     let explained = cluster.kubectl(&["explain", "remembercluster.spec.election.timeoutMs"]);
     assert!(
         explained.contains("How long a follower hears nothing"),
         "{explained}"
     );
     cluster.kubectl(&["delete", "namespace", NAMESPACE]);
+}
+
+/// By `kubectl scale`, as by a change of the spec: to any number, but not down to two.
+fn demand_scales(cluster: &Cluster) {
+    let scale = |replicas: &str| {
+        let scale = ["-n", NAMESPACE, "scale", "remembercluster/good", replicas];
+        let scaled = cluster.kubectl_output(&scale);
+        String::from_utf8_lossy(&scaled.stderr).into_owned()
+    };
+    let pair = "spec.replicas cannot be lowered to 2";
+    assert!(scale("--replicas=2").contains(pair));
+    for replicas in ["--replicas=5", "--replicas=1", "--replicas=2"] {
+        assert_eq!(scale(replicas), "", "{replicas}");
+    }
+}
+
+/// Without storage: no pair, and no other number that becomes one.
+fn demand_without_storage(cluster: &Cluster) {
+    let mut resource = good("ephemeral");
+    set(&mut resource, "/spec/storage", Value::Null);
+    let pair = "spec.replicas must not be 2 without spec.storage";
+    let refused = |mut resource: Value, field, value, sentence: &str| {
+        set(&mut resource, field, value);
+        let said = cluster.refusal(&resource);
+        assert!(said.contains(sentence), "{said}");
+    };
+    refused(resource.clone(), "/spec/replicas", json!(2), pair);
+    cluster.apply(&resource);
+    refused(resource.clone(), "/spec/replicas", json!(2), pair);
+    let fixed = "spec.storage can be neither added nor removed";
+    refused(resource, "/spec/storage", json!({"size": "1Gi"}), fixed);
+    refused(good("good"), "/spec/storage", Value::Null, fixed);
 }
 
 /// Each change of a good resource is refused with its sentence.
@@ -107,7 +131,6 @@ fn bad_specs() -> Vec<Wrong> {
         ("/spec/replicas", json!(10), "should be less than or equal to 9"),
         ("/spec/replicas", json!("three"), "must be of type integer"),
         ("/spec/replicas", Value::Null, "spec.replicas: Required value"),
-        ("/spec/storage", Value::Null, "spec.storage: Required value"),
         ("/spec/template", Value::Null, "spec.template: Required value"),
         ("/spec/replica", json!(3), "unknown field \"spec.replica\""),
         ("/metadata/name", json!("a".repeat(53)), "at most 52 letters"),
@@ -167,8 +190,8 @@ fn bad_changes() -> Vec<Wrong> {
     vec![
         (
             "/spec/replicas",
-            json!(5),
-            "spec.replicas cannot be changed yet",
+            json!(2),
+            "spec.replicas cannot be lowered to 2",
         ),
         ("/spec/storage/size", json!("2Gi"), fixed),
         ("/spec/storage/storageClassName", json!("other"), fixed),

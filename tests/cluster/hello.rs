@@ -1,6 +1,7 @@
 //! The example as stories see it: a RememberCluster of `remember hello`, its pods, its leader, and
 //! its Services as a client in the cluster reaches them.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -16,6 +17,9 @@ pub(crate) struct Hello<'a> {
     pub(crate) namespace: String,
     pub(crate) name: String,
     timeout_ms: u32,
+    /// How many pods it has, as the story goes.
+    replicas: Cell<usize>,
+    is_ephemeral: bool,
 }
 
 /// How long a leader may be silent: the default, and what a stall of a busy machine does not reach,
@@ -35,20 +39,33 @@ pub(crate) struct Leader {
 impl<'a> Hello<'a> {
     /// Asks for three pods, without waiting for them.
     pub(crate) fn apply(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
-        Self::apply_with(cluster, namespace, name, TIMEOUT_MS)
+        Self::apply_with(cluster, namespace, name, TIMEOUT_MS, false)
     }
 
     /// The same, with pods that do not take a stall of this machine for the end of their leader.
     pub(crate) fn apply_patient(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
-        Self::apply_with(cluster, namespace, name, PATIENT_TIMEOUT_MS)
+        Self::apply_with(cluster, namespace, name, PATIENT_TIMEOUT_MS, false)
     }
 
-    fn apply_with(cluster: &'a Cluster, namespace: &str, name: &str, timeout_ms: u32) -> Self {
+    /// The same, with disks that end with their pods.
+    pub(crate) fn apply_ephemeral(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
+        Self::apply_with(cluster, namespace, name, PATIENT_TIMEOUT_MS, true)
+    }
+
+    fn apply_with(
+        cluster: &'a Cluster,
+        namespace: &str,
+        name: &str,
+        timeout_ms: u32,
+        is_ephemeral: bool,
+    ) -> Self {
         let hello = Self {
             cluster,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             timeout_ms,
+            replicas: Cell::new(3),
+            is_ephemeral,
         };
         cluster.apply(&hello.manifest("1"));
         hello
@@ -60,11 +77,11 @@ impl<'a> Hello<'a> {
             let source = json!({"fieldRef": {"fieldPath": field}});
             json!({"name": variable, "valueFrom": source})
         };
-        json!({
+        let mut manifest = json!({
             "apiVersion": "remember.krest.io/v1alpha1", "kind": "RememberCluster",
             "metadata": {"name": self.name, "namespace": self.namespace},
             "spec": {
-                "replicas": 3,
+                "replicas": self.replicas.get(),
                 "election": {"timeoutMs": self.timeout_ms},
                 "storage": {"size": "1Gi", "storageClassName": STORAGE_CLASS},
                 "service": {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
@@ -100,7 +117,18 @@ impl<'a> Hello<'a> {
                     },
                 },
             },
-        })
+        });
+        if self.is_ephemeral {
+            manifest["spec"]["storage"].take();
+        }
+        manifest
+    }
+
+    /// Asks for another number of pods, as people do, without waiting for them.
+    pub(crate) fn scale(&self, replicas: usize) {
+        let resource = format!("remembercluster/{}", self.name);
+        self.kubectl(&["scale", &resource, &format!("--replicas={replicas}")]);
+        self.replicas.set(replicas);
     }
 
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
@@ -187,18 +215,20 @@ impl<'a> Hello<'a> {
         });
     }
 
-    /// Waits until all three pods are ready, one leads, the status says so, and traffic gets there.
+    /// Waits until all its pods are ready, one leads, the status says so, and traffic gets there.
     pub(crate) fn settle(&self) -> Leader {
         let leader = self.settle_labels();
         self.reach(&leader);
         leader
     }
 
-    /// Waits until all three pods are ready, one leads, and the status says so.
+    /// Waits until all its pods are ready, one leads, and the status says so.
     pub(crate) fn settle_labels(&self) -> Leader {
-        wait_for("three ready pods, one of which leads", || {
-            let ready = self.pods().iter().filter(|pod| is_ready(pod)).count();
-            (ready == 3 && self.condition("Ready").0 == "True").then_some(())
+        wait_for("all pods to be ready, one of which leads", || {
+            let pods = self.pods();
+            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+            let are_all = ready == self.replicas.get() && pods.len() == ready;
+            (are_all && self.condition("Ready").0 == "True").then_some(())
         });
         wait_for("the status to name the leader that is seen", || {
             let leader = self.leader_seen()?;

@@ -30,6 +30,7 @@ mod install;
 mod leftovers;
 mod processes;
 mod refusals;
+mod scale;
 mod stories;
 mod workload;
 mod writer;
@@ -41,7 +42,7 @@ use cluster::Cluster;
 use history::History;
 
 /// How many volumes each machine has: a pod that is gone leaves its own behind, in use for ever.
-const VOLUMES: usize = 15;
+const VOLUMES: usize = 17;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, demand, wait_for};
 use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
-use crate::{custom_resource, discovery, faults, install, leftovers, refusals};
+use crate::{custom_resource, discovery, faults, install, leftovers, refusals, scale};
 
 /// A story on a cluster that stands; it panics where the cluster does not do what it must.
 type Story = fn(&Cluster);
@@ -54,6 +54,16 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
     (
         "a_new_template_costs_one_change_of_leader",
         install::a_new_template_costs_one_change_of_leader,
+        2,
+    ),
+    (
+        "pods_come_and_go_and_nothing_is_lost",
+        scale::pods_come_and_go_and_nothing_is_lost,
+        1,
+    ),
+    (
+        "disks_that_end_with_their_pods_lose_nothing",
+        scale::disks_that_end_with_their_pods_lose_nothing,
         2,
     ),
     (
