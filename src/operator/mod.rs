@@ -42,6 +42,10 @@ mod error;
 #[cfg(feature = "full")]
 mod events;
 #[cfg(feature = "full")]
+mod founder;
+#[cfg(feature = "full")]
+mod founding;
+#[cfg(feature = "full")]
 mod metrics;
 #[cfg(feature = "full")]
 mod ownership;
@@ -75,6 +79,8 @@ pub mod validate;
 
 #[cfg(feature = "full")]
 pub use context::Settings;
+#[cfg(feature = "full")]
+pub use founding::{Disk, Founder, Founding, Hex, Voter};
 #[cfg(feature = "full")]
 pub use pods::{ClusterKey, PodView, PodViews, Pods, SidecarState};
 #[cfg(feature = "full")]

@@ -31,6 +31,7 @@ use super::build::{Component, Extent, build, owned};
 use super::context::Context;
 use super::error::Trouble;
 use super::events;
+use super::founder;
 use super::pods::ClusterKey;
 use super::record::Fence;
 use super::route::{Carrier, Fault};
@@ -219,6 +220,12 @@ async fn members_and_pods(
     set: &StatefulSet,
     context: &Context,
 ) -> Result<Work, Trouble> {
+    if let Some(sentence) = founder::found(cluster, key, context).await? {
+        return Ok(Work::Applied {
+            scaling: scale::Next::Done,
+            rolling: roll::Next::Wait(sentence),
+        });
+    }
     let scaling = scaler::scale(cluster, key, set, context).await?;
     let rolling = if scaling.acts() {
         roll::Next::Done

@@ -12,11 +12,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, Patch};
 use kube::{Api, Client, Error};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::apply::in_time;
 use super::error::Trouble;
+use super::founding::{Founding, Voter};
 use super::patch;
 use super::pods::{ClusterKey, parse_term};
 use crate::consensus::Term;
@@ -24,6 +26,8 @@ use crate::crd::{CLUSTER_LABEL, record};
 
 const FENCE: &str = "fence";
 const STEP: &str = "step";
+const FOUNDING: &str = "founding";
+const VOTERS: &str = "voters";
 
 /// The record of one cluster, wherever it is asked for.
 #[derive(Clone)]
@@ -41,6 +45,10 @@ pub struct Record {
     /// The last destructive step that was claimed. One that cannot be read is none: whoever takes
     /// a step looks first whether it may be taken.
     pub step: Option<Step>,
+    /// What was founded last (R14); `None` before the first founding.
+    pub founding: Option<Founding>,
+    /// Who votes, as it was believed last.
+    pub voters: Vec<Voter>,
     /// The version of the record, for compare-and-set.
     pub resource_version: String,
 }
@@ -74,6 +82,16 @@ pub enum StepKind {
     LowerReplicas,
 }
 
+impl Fence {
+    /// The term, or the least that it can have been.
+    #[must_use]
+    pub fn term(self) -> Term {
+        match self {
+            Self::Whole(term) | Self::Spoiled(term) => term,
+        }
+    }
+}
+
 impl Record {
     fn of(object: ConfigMap) -> Self {
         let data = object.data.unwrap_or_default();
@@ -86,13 +104,10 @@ impl Record {
                 .filter(|least| *least <= Term::MAX)
                 .unwrap_or_default()
         };
-        let step = data.get(STEP).and_then(|step| {
-            let read = serde_json::from_str(step);
-            let name = object.metadata.name.as_deref();
-            let log = |error| warn!(%error, name, "the step in the record cannot be read");
-            read.map_err(log).ok()
-        });
+        let step = read(&data, STEP, object.metadata.name.as_deref());
         Self {
+            founding: read(&data, FOUNDING, object.metadata.name.as_deref()),
+            voters: read(&data, VOTERS, object.metadata.name.as_deref()).unwrap_or_default(),
             fence: parse_term(fence).map_or_else(|| Fence::Spoiled(least()), Fence::Whole),
             step,
             resource_version: object.metadata.resource_version.unwrap_or_default(),
@@ -177,6 +192,22 @@ impl Records {
         }
     }
 
+    /// Records a founding and who votes, if nobody has changed the record since it was read.
+    pub async fn found(
+        &self,
+        seen: &Record,
+        founding: &Founding,
+        voters: &[Voter],
+    ) -> Result<(), Error> {
+        let (founding, voters) = (text(founding)?, text(&voters)?);
+        self.patch(&[
+            patch::test("/metadata/resourceVersion", &seen.resource_version),
+            patch::add(&format!("/data/{FOUNDING}"), &founding),
+            patch::add(&format!("/data/{VOTERS}"), &voters),
+        ])
+        .await
+    }
+
     /// Makes a record that is lost or spoiled anew, with the fence at the highest term that is to
     /// be seen anywhere, and at least where it can be read. One that is sound is left alone.
     pub async fn rebuild(&self, highest_seen: Term) -> Result<(), Error> {
@@ -192,8 +223,11 @@ impl Records {
         warn!(name, %fence, "the fence in the cluster's record is no number; it is written anew");
         let mut data = BTreeMap::from([(FENCE, fence.to_string())]);
         if let Some(step) = &found.step {
-            let step = serde_json::to_string(step).map_err(Error::SerdeError)?;
-            data.insert(STEP, step);
+            data.insert(STEP, text(step)?);
+        }
+        if let Some(founding) = &found.founding {
+            data.insert(FOUNDING, text(founding)?);
+            data.insert(VOTERS, text(&found.voters)?);
         }
         self.patch(&[
             patch::test("/metadata/resourceVersion", &found.resource_version),
@@ -208,6 +242,21 @@ impl Records {
         let patched = self.api.patch(&self.name(), &signed, &patch).await;
         patched.map(drop)
     }
+}
+
+fn text(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(Error::SerdeError)
+}
+
+/// What the record says under `key`; `None` if that cannot be read.
+fn read<T: DeserializeOwned>(
+    data: &BTreeMap<String, String>,
+    key: &str,
+    name: Option<&str>,
+) -> Option<T> {
+    let read = serde_json::from_str(data.get(key)?);
+    let log = |error| warn!(%error, name, key, "a part of the record cannot be read");
+    read.map_err(log).ok()
 }
 
 impl std::fmt::Debug for Records {

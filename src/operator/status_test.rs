@@ -99,7 +99,7 @@ impl World {
                 term: Term(term),
                 leader: Some(NodeId(leader)),
                 claim: None,
-                incarnation: Incarnation(id),
+                incarnation: Incarnation(1),
                 cluster: Some(ClusterId(1)),
                 seats: None,
             };

@@ -13,6 +13,7 @@ const OPERATOR: [(&str, &str); 13] = [
     ("/pods", "delete get list patch watch"),
     // It knows their names, and must not see those of others.
     ("/secrets", "create get patch update"),
+    ("/persistentvolumeclaims", "get"),
     ("/serviceaccounts", "create get list patch watch"),
     ("/services", "create delete get list patch watch"),
     ("apps/statefulsets", "create get list patch watch"),

@@ -25,6 +25,10 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, update]
+# Whether the disk of a node is gone for good, or may come back.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 # A StatefulSet is never deleted by the operator: Kubernetes does that with its cluster.
 - apiGroups: [apps]
   resources: [statefulsets]

@@ -84,6 +84,12 @@ pub fn pod_name(cluster: &str, id: NodeId) -> String {
     format!("{cluster}-{}", id.0.saturating_sub(1))
 }
 
+/// The claim of the volume of member `id`, if volumes are asked for.
+#[must_use]
+pub fn claim_name(cluster: &str, id: NodeId) -> String {
+    format!("{}-{}", sidecar::DATA_VOLUME, pod_name(cluster, id))
+}
+
 /// The beginning of any object of a cluster: its type, its name, its labels, and that it goes when
 /// the cluster goes.
 pub fn owned(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Belief, PodRole, Report};
-use crate::consensus::{ClusterId, NodeId, Placed, Term};
+use crate::consensus::{ClusterId, Configuration, NodeId, Placed, Term};
 use crate::operator::PodView;
 
 /// Where traffic is led.
@@ -66,6 +66,14 @@ impl View {
             no_majority_since: Some(now),
             leaderless_since: None,
         }
+    }
+}
+
+impl View {
+    /// Who belongs to the cluster.
+    #[must_use]
+    pub fn configuration(&self) -> Option<&Configuration> {
+        self.seated.as_ref().map(|(_, (_, seats))| seats)
     }
 }
 
