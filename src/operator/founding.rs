@@ -362,7 +362,8 @@ fn differ(clusters: &BTreeSet<ClusterId>) -> Refusal {
         reason: "DisksDiffer",
         sentence: format!(
             "the disks of the pods, and the record, belong to different clusters ({}); see by \
-             /v1/watch of each which is which, and delete the claims of those that should not count",
+             /v1/watch of each which is which, and delete the claims of those that should not \
+             count",
             clusters.join(", ")
         ),
     }

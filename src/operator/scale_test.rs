@@ -289,9 +289,9 @@ fn every_number_is_reached_from_every_other_and_from_the_midst() {
             }
             world.want(after);
             lowered += world.play().len();
-            let votes = |is: &Is| matches!(is, Is::Voter);
-            let voters: Vec<_> = world.members.iter().filter(|(_, is)| votes(is)).collect();
-            let voters: Vec<_> = voters.into_iter().map(|((id, _), _)| *id).collect();
+            let members = world.members.iter();
+            let voters = members.filter(|(_, is)| matches!(is, Is::Voter));
+            let voters: Vec<_> = voters.map(|((id, _), _)| *id).collect();
             let expected: Vec<_> = (1..=after).collect();
             assert_eq!(
                 voters, expected,

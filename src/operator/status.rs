@@ -405,8 +405,9 @@ fn progress(scaling: &scale::Next, rolling: &roll::Next) -> (bool, &'static str,
             "it is as far as it can be; see the condition Stalled".to_owned(),
         ),
         // Each operator asks for itself, and may be told something else.
-        (scale::Next::Retry(what), _) => (true, "Waiting", what.clone()),
-        (scale::Next::Done, roll::Next::Wait(what)) => (true, "Waiting", what.clone()),
+        (scale::Next::Retry(what), _) | (scale::Next::Done, roll::Next::Wait(what)) => {
+            (true, "Waiting", what.clone())
+        }
         (scale::Next::Done, roll::Next::Done) => (
             false,
             "Applied",

@@ -353,30 +353,30 @@ fn each_member_is_told_with_its_seat_and_its_disk() {
     world.cluster.spec.replicas = 5;
     world.label(4, PodRole::Candidate, 0);
     world.seat(&[1, 2, 3], &[5]);
-    let grows = world.tell(2);
+    let learns = world.tell(2);
     assert_eq!(
-        seats(&grows)[3..],
+        seats(&learns)[3..],
         [("store-3", "none", ""), ("store-4", "learner", disk)]
     );
-    assert_eq!((grows.voters, grows.replicas), (Some(3), Some(4)));
-    assert_eq!(reasons(&before, &grows), ["MemberJoined"]);
+    assert_eq!((learns.voters, learns.replicas), (Some(3), Some(4)));
+    assert_eq!(reasons(&before, &learns), ["MemberJoined"]);
     world.seat(&[1, 2, 3, 4, 5], &[]);
-    let grown = world.tell(3);
+    let five = world.tell(3);
     assert_eq!(
-        reasons(&grows, &grown),
+        reasons(&learns, &five),
         ["MemberPromoted", "MemberPromoted"]
     );
     // Nobody knows: what was told stays.
     world.believe(None);
     world.view.reports.clear();
     let unknown = world.tell(4);
-    assert_eq!((seats(&unknown), unknown.voters), (seats(&grown), Some(5)));
+    assert_eq!((seats(&unknown), unknown.voters), (seats(&five), Some(5)));
     // Those who leave are told as long as they are there, and their end once.
     world.cluster.spec.replicas = 3;
     world.seat(&[1, 2, 3], &[]);
     let leaves = world.tell(5);
     assert_eq!(seats(&leaves)[3..], [("store-3", "none", "")]);
-    assert_eq!(reasons(&grown, &leaves), ["MemberRemoved", "MemberRemoved"]);
+    assert_eq!(reasons(&five, &leaves), ["MemberRemoved", "MemberRemoved"]);
     world.pods.remove("store-3");
     let left = world.tell(6);
     assert_eq!(seats(&left), three);
@@ -403,12 +403,12 @@ fn of_a_node_with_two_disks_the_one_that_runs_is_told() {
         seats(&world.tell(3))[2],
         ("store-2", "voter", "0000000000000001")
     );
-    let joint = Seat {
+    let outgoing_only = Seat {
         outgoing: true,
         ..Seat::default()
     };
-    let joint = [(member(1, 1), voter), (member(2, 1), joint)];
-    world.believe(Configuration::new(joint.into()));
+    let changing = [(member(1, 1), voter), (member(2, 1), outgoing_only)];
+    world.believe(Configuration::new(changing.into()));
     assert_eq!(seats(&world.tell(4))[1].1, "leaving");
 }
 

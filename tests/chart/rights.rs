@@ -8,7 +8,7 @@ use crate::objects::{Object, objects};
 use crate::rendered;
 
 /// What the operator may do: group/resource, and the verbs.
-const OPERATOR: [(&str, &str); 13] = [
+const OPERATOR: [(&str, &str); 14] = [
     ("/configmaps", "create get list patch watch"),
     ("/pods", "delete get list patch watch"),
     // It knows their names, and must not see those of others.

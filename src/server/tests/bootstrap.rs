@@ -1,11 +1,17 @@
-//! `POST /v1/bootstrap`.
+//! `POST /v1/bootstrap`: who is told that it founds a cluster, and what is refused.
 
 use super::{Fixture, run};
 
 fn founding(cluster: &str, disk: &str) -> String {
-    format!(
-        "{{\"cluster\":\"{cluster}\",\"epoch\":1,\"voters\":[{{\"id\":1,\"incarnation\":\"{disk}\"}}]}}"
-    )
+    of(cluster, 1, &founder(disk))
+}
+
+fn founder(disk: &str) -> String {
+    format!("{{\"id\":1,\"incarnation\":\"{disk}\"}}")
+}
+
+fn of(cluster: &str, epoch: u32, voters: &str) -> String {
+    format!("{{\"cluster\":\"{cluster}\",\"epoch\":{epoch},\"voters\":[{voters}]}}")
 }
 
 const OWN: &str = "ffffffffffffffff";
@@ -40,26 +46,14 @@ fn what_founds_nothing_is_refused_with_a_sentence() {
         let fixture = Fixture::new();
         let mut client = fixture.client().await;
         let json = [("content-type", "application/json")];
-        let twice = "{\"id\":1,\"incarnation\":\"00000000000000a1\"},\
-                     {\"id\":1,\"incarnation\":\"00000000000000a2\"}";
+        let twice = format!("{},{}", founder(OWN), founder("00000000000000a2"));
         for (text, why) in [
             ("{".to_owned(), "the body is not like"),
             (founding("c1", OWN), "not 16 hexadecimal digits"),
             (founding(CLUSTER, "+fffffffffffffff"), "can be no founder"),
-            (
-                format!("{{\"cluster\":\"{CLUSTER}\",\"epoch\":1,\"voters\":[]}}"),
-                "1 to 64 founders",
-            ),
-            (
-                format!("{{\"cluster\":\"{CLUSTER}\",\"epoch\":1,\"voters\":[{twice}]}}"),
-                "1 to 64 founders",
-            ),
-            (
-                format!(
-                    "{{\"cluster\":\"{CLUSTER}\",\"epoch\":4294967295,\"voters\":[{{\"id\":1,\"incarnation\":\"{OWN}\"}}]}}"
-                ),
-                "is no epoch",
-            ),
+            (of(CLUSTER, 1, ""), "1 to 64 founders"),
+            (of(CLUSTER, 1, &twice), "1 to 64 founders"),
+            (of(CLUSTER, u32::MAX, &founder(OWN)), "is no epoch"),
         ] {
             let answer = client
                 .ask("POST", "/v1/bootstrap", &json, text.clone())
