@@ -29,7 +29,7 @@ fn dump(disk: &SimDisk, name: &str) -> String {
 }
 
 #[test]
-fn the_bytes_of_version_2_stay_as_they_are() {
+fn the_bytes_stay_as_they_are() {
     let disk = SimDisk::new(1);
     drop(start(&disk).unwrap());
     let mut opened = start(&disk).unwrap();
@@ -45,16 +45,16 @@ fn the_bytes_of_version_2_stay_as_they_are() {
     writer.finish().unwrap();
     let names = disk.list().unwrap();
     let found: String = names.iter().map(|name| dump(&disk, name)).collect();
-    let golden = include_str!("golden-v2.txt");
+    let golden = include_str!("golden.txt");
     assert!(found == golden, "the format changed; it is now:\n{found}");
 }
 
 #[test]
-fn what_version_2_wrote_is_read() {
+fn what_was_written_once_is_read() {
     let disk = SimDisk::new(1);
     let mut name = String::new();
     let mut content = Vec::new();
-    for line in include_str!("golden-v2.txt").lines() {
+    for line in include_str!("golden.txt").lines() {
         if let Some((file, rest)) = line.split_once(", ") {
             let length = rest.strip_suffix(" bytes").unwrap().parse().unwrap();
             name = file.to_owned();
