@@ -19,6 +19,8 @@ mod crash;
 mod damage;
 #[path = "storage/data_dir.rs"]
 mod data_dir;
+#[path = "storage/epochs.rs"]
+mod epochs;
 #[path = "storage/files.rs"]
 mod files;
 #[path = "storage/full.rs"]

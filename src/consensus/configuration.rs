@@ -49,6 +49,17 @@ impl Configuration {
         Self::new(seats).expect("a cluster has voters")
     }
 
+    /// One voter, named by the entry at `since`.
+    pub(super) fn of_one(voter: MemberId, since: Position) -> Self {
+        let seat = Seat {
+            since,
+            votes: true,
+            ..Seat::default()
+        };
+        let seats = BTreeMap::from([(voter, seat)]);
+        Self { seats }
+    }
+
     /// All members by id, each with its seat.
     pub fn seats(&self) -> impl ExactSizeIterator<Item = (MemberId, Seat)> + '_ {
         self.seats.iter().map(|(member, seat)| (*member, *seat))

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Boot, ClusterId, Configuration, Epoch, Hello, Incarnation, MemberId, NodeId, Placed, Position,
-    Term,
+    Boot, ClusterId, Configuration, Entry, Epoch, HardState, Hello, Incarnation, MemberId, NodeId,
+    Payload, Placed, Position, Record, Term,
 };
 
 /// The cluster's name and epoch, and a configuration of it that is agreed on: what every member
@@ -100,6 +100,45 @@ pub enum Rejection {
 }
 
 impl Membership {
+    /// A cluster that begins anew with what the disk of this member holds, up to `last`; it is the
+    /// only voter (R14). Whoever is welcomed later is fed all of that as agreed on.
+    ///
+    /// # Panics
+    /// If `last` is of that epoch already, or of a later one.
+    pub fn anew(cluster: ClusterId, epoch: Epoch, member: MemberId, last: Position) -> Self {
+        assert!(
+            last.term.epoch() < epoch,
+            "no epoch is begun twice (R14): {epoch:?} behind {last:?}"
+        );
+        // Nobody is elected in that term, so no other log has another entry there; and it is higher
+        // than the one of any configuration before.
+        let since = Position {
+            term: epoch.floor(),
+            index: last.index.next(),
+        };
+        Self {
+            cluster,
+            epoch,
+            settled: (since, Configuration::of_one(member, since)),
+        }
+    }
+
+    /// What stands in the log of a cluster that begins anew, behind all that its disk held.
+    pub fn first_records(&self) -> [Record; 2] {
+        let (since, configuration) = &self.settled;
+        let entry = Entry {
+            term: since.term,
+            index: since.index,
+            payload: Payload::Configuration(configuration.clone()),
+        };
+        // The term precedes its entries, so that an entry on disk implies its term (scenario 17).
+        let hard_state = HardState {
+            term: self.epoch.floor(),
+            vote: None,
+        };
+        [Record::HardState(hard_state), Record::Entry(entry)]
+    }
+
     /// A new cluster of these voters.
     ///
     /// # Panics

@@ -15,13 +15,13 @@ use super::identity::Edition;
 use super::layout::segment_sequence;
 use super::outline::Replay;
 use super::snapshots::published_position;
-use super::{Disk, Error, Identity, Snapshots, Wal, WalConfig, identity, quarantine};
+use super::{Disk, Error, Identity, Snapshots, Wal, WalConfig, identity, quarantine, restoration};
 use crate::consensus::{
     Boots, Incarnation, MemberId, Membership, NodeId, Position, Record, Recovered,
 };
 
 /// The data directory of one node that has started.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DataDir<D> {
     disk: D,
     identity: Identity,
@@ -53,10 +53,11 @@ impl<D: Disk> DataDir<D> {
             .list()
             .map_err(Error::io("list", "the data directory"))?;
         quarantine::check(&disk, &names)?;
+        restoration::check(&names)?;
         let segment = names.iter().find(|name| segment_sequence(name).is_some());
         let snapshot = names.iter().find(|name| published_position(name).is_some());
         if !names.iter().any(|name| name == identity::NAME) {
-            if let Some(beside) = segment.or(snapshot) {
+            if let Some(beside) = first_data(&names) {
                 return Err(missing(identity::NAME, beside));
             }
             let identity = Identity {
@@ -97,6 +98,22 @@ impl<D: Disk> DataDir<D> {
             .ok_or_else(|| Error::rotten(identity::NAME, 40, "the boot number ends"))?;
         directory.rewrite(|identity| identity.boots = boots)?;
         Ok(directory)
+    }
+
+    /// Opens the directory for whichever node it belongs to, as [`DataDir::open`] does. It must
+    /// have been used.
+    pub fn reopen(disk: D, fresh: Incarnation) -> Result<Self, Error> {
+        let names = (disk.list()).map_err(Error::io("list", "the data directory"))?;
+        quarantine::check(&disk, &names)?;
+        restoration::check(&names)?;
+        if !names.iter().any(|name| name == identity::NAME) {
+            return Err(match first_data(&names) {
+                Some(beside) => missing(identity::NAME, beside),
+                None => Error::NothingHeld,
+            });
+        }
+        let (identity, _) = Identity::read(&disk)?;
+        Self::open(disk, identity.id, fresh)
     }
 
     /// The directory's files.
@@ -143,6 +160,21 @@ impl<D: Disk> DataDir<D> {
     /// Brings everything back; when it returns, all of it is durable (R23). Needs no room on the
     /// disk, but for the one record that an interrupted snapshot installation asks for.
     pub fn recover(self, config: WalConfig) -> Result<Opened<D>, Error> {
+        let opened = self.bring_back(config)?;
+        let Recovered {
+            membership,
+            hard_state,
+            ..
+        } = &opened.recovered;
+        let (from, to) = (membership.epoch, hard_state.term.epoch());
+        if to > from {
+            return Err(Error::BetweenEpochs { from, to });
+        }
+        Ok(opened)
+    }
+
+    /// The same, whatever epoch the log is of.
+    pub(super) fn bring_back(self, config: WalConfig) -> Result<Opened<D>, Error> {
         let Identity {
             id,
             incarnation,
@@ -152,10 +184,6 @@ impl<D: Disk> DataDir<D> {
         let membership = membership.ok_or(Error::NotFounded)?;
         let snapshots = Snapshots::open(self.disk.clone())?;
         let (mut wal, mut replay) = Wal::recover(self.disk, incarnation, config)?;
-        let (from, to) = (membership.epoch, wal.hard_state().term.epoch());
-        if to > from {
-            return Err(Error::BetweenEpochs { from, to });
-        }
         let newest = snapshots.newest()?;
         let newest = newest.map(|it| (it.position(), it.configuration().clone()));
         adopt_snapshot(newest.as_ref().map(|it| it.0), &mut wal, &mut replay)?;
@@ -177,6 +205,11 @@ impl<D: Disk> DataDir<D> {
             wal,
             snapshots,
         })
+    }
+
+    /// Lets the disk, whose log is already what it has to be, belong to another cluster (R14).
+    pub(super) fn begin_anew(&mut self, membership: Membership) -> Result<(), Error> {
+        self.rewrite(|identity| identity.membership = Some(membership))
     }
 
     fn rewrite(&mut self, change: impl FnOnce(&mut Identity)) -> Result<(), Error> {
@@ -213,6 +246,13 @@ fn adopt_snapshot<D: Disk>(
     wal.append([&record])?;
     wal.sync()?;
     replay.apply(record).map_err(Error::Disorder)
+}
+
+/// A file without which there would be no data.
+fn first_data(names: &[String]) -> Option<&String> {
+    let is_data =
+        |name: &&String| segment_sequence(name).is_some() || published_position(name).is_some();
+    names.iter().find(is_data)
 }
 
 fn missing(what: &str, beside: &str) -> Error {

@@ -132,6 +132,36 @@ pub enum Error {
         /// The epoch of its log.
         to: Epoch,
     },
+    /// The epoch is not above all that the disk knows (R14).
+    #[error(
+        "epoch {epoch} cannot be begun with this data directory: it is of epoch {known} already, \
+         and tokens must never come again; choose one from {} to {}", known.0.saturating_add(1),
+        Epoch::MAX
+    )]
+    EpochUsed {
+        /// The one that was asked for.
+        epoch: Epoch,
+        /// The latest one that the disk knows.
+        known: Epoch,
+    },
+    /// Nothing of any cluster was ever kept in the directory.
+    #[error("this data directory belongs to no cluster; there is nothing in it to recover")]
+    NothingHeld,
+    /// A backup was being restored into the directory, and that did not get to its end.
+    #[error(
+        "a backup was being restored into this data directory, and that did not get to its end; \
+         run `remember snapshot restore` again, or remove the directory"
+    )]
+    HalfRestored,
+    /// A backup is restored into an empty directory only.
+    #[error(
+        "the data directory is not empty: {file} is there; nothing was changed, restore into one \
+         that is new"
+    )]
+    NotEmpty {
+        /// One of the files that are there.
+        file: String,
+    },
     /// A membership that does not name this disk, or is too large.
     #[error(
         "the membership does not fit this disk (node {id}, incarnation {incarnation:016x}): {what}"

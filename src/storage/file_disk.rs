@@ -62,6 +62,14 @@ impl FileDisk {
         }
     }
 
+    /// Opens a directory as [`FileDisk::open`] does, but makes none.
+    pub fn existing(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let looked = path.read_dir();
+        looked.map_err(Error::io("read", &path.display().to_string()))?;
+        Self::open(path)
+    }
+
     /// Where the directory is.
     pub fn path(&self) -> &Path {
         &self.opened.path

@@ -8,6 +8,7 @@
 //!                                     Snapshots   the newest state, and those on their way
 //!                                     Wal         one ordered stream of records
 //!                                       ^
+//!   Survivor, restore: a cluster begins anew with what one disk, or a backup, holds (R14)
 //!   Journal: the thread that owns the Wal, makes many writes durable with one sync, and reports
 //! ```
 //!
@@ -25,10 +26,13 @@ mod journal;
 mod layout;
 mod outline;
 mod quarantine;
+mod restoration;
 mod segment;
 mod snapshot;
+mod snapshot_encoder;
 mod snapshots;
 mod spare;
+mod survivor;
 mod wal;
 
 pub use data_dir::{DataDir, Opened};
@@ -38,6 +42,9 @@ pub use file_disk::FileDisk;
 pub use identity::Identity;
 pub use journal::{Completion, Job, Journal, JournalConfig};
 pub use quarantine::quarantine;
+pub use restoration::{NewCluster, restore};
 pub use snapshot::{Snapshot, StateReader};
+pub use snapshot_encoder::SnapshotEncoder;
 pub use snapshots::{IncomingSnapshot, ReceivedSnapshot, SnapshotWriter, Snapshots};
+pub use survivor::Survivor;
 pub use wal::{NextSegment, Wal, WalConfig};

@@ -15,7 +15,9 @@
 //! The CRC of a chunk covers its length and state and continues the CRC before it, the header's
 //! first; the one of the end covers the two sums. Chunks can neither be swapped nor left out.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::layout::{Fields, SEAT_BYTES, decode_seats, encode_position, encode_seats, seats_bytes};
 use super::{DiskFile, Error};
@@ -111,6 +113,15 @@ pub struct Snapshot<F> {
     /// Where the first chunk begins, and the CRC before it.
     begins: u64,
     chain: u32,
+}
+
+impl Snapshot<File> {
+    /// Opens one that lies somewhere else than in a data directory, such as a backup.
+    pub fn open_at(path: &Path) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(Error::io("open", &name))?;
+        Self::open(file, &name)
+    }
 }
 
 impl<F: DiskFile> Snapshot<F> {

@@ -8,10 +8,8 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::snapshot::{
-    CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, Snapshot, StateSum, encode_end, encode_header, seal_chunk,
-};
-use super::{Disk, DiskFile, Error};
+use super::snapshot::Snapshot;
+use super::{Disk, DiskFile, Error, SnapshotEncoder};
 use crate::consensus::{Index, Placed, Position, Term};
 
 /// How much is written before it is synced, in bytes: a flood of dirty pages would make the log
@@ -112,17 +110,14 @@ impl<D: Disk> Snapshots<D> {
         configuration: &Placed,
     ) -> Result<SnapshotWriter<D>, Error> {
         let unfinished = self.begin()?;
-        let (header, chain) = encode_header(position, configuration);
-        let mut writer = SnapshotWriter {
-            unfinished,
+        let name = unfinished.name.clone();
+        let encoder = SnapshotEncoder::begin(unfinished, position, configuration)
+            .map_err(Error::io("write", &name))?;
+        Ok(SnapshotWriter {
+            encoder,
+            name,
             position,
-            chain,
-            sum: StateSum::default(),
-            chunk: Vec::with_capacity(CHUNK_HEADER_BYTES + CHUNK_BYTES_MAX),
-        };
-        (writer.unfinished.add(&header)).map_err(Error::io("write", &writer.unfinished.name))?;
-        writer.chunk.resize(CHUNK_HEADER_BYTES, 0);
-        Ok(writer)
+        })
     }
 
     /// Begins to receive the snapshot of `position`, a file of that many bytes. It is for the
@@ -216,56 +211,48 @@ impl<D: Disk> Drop for Unfinished<D> {
     }
 }
 
+/// The bytes of a snapshot come here one after the other.
+impl<D: Disk> Write for Unfinished<D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes a snapshot. Nothing is seen of it before [`SnapshotWriter::finish`]; dropped, or after
 /// an error, it leaves nothing behind.
 #[derive(Debug)]
 pub struct SnapshotWriter<D: Disk> {
-    unfinished: Unfinished<D>,
+    encoder: SnapshotEncoder<Unfinished<D>>,
+    name: String,
     position: Position,
-    chain: u32,
-    sum: StateSum,
-    /// Room for a chunk's header, then its state so far.
-    chunk: Vec<u8>,
 }
 
 impl<D: Disk> SnapshotWriter<D> {
     /// Makes the snapshot durable and publishes it. `false` says that a newer one was published
     /// meanwhile, and this one is gone.
-    pub fn finish(mut self) -> Result<bool, Error> {
-        let name = self.unfinished.name.clone();
-        self.flush_chunk()
-            .and_then(|()| self.unfinished.add(&encode_end(self.sum, self.chain)))
-            .and_then(|()| self.unfinished.sync())
-            .map_err(Error::io("write", &name))?;
-        self.unfinished.publish(self.position)
-    }
-
-    fn flush_chunk(&mut self) -> io::Result<()> {
-        if self.chunk.len() > CHUNK_HEADER_BYTES {
-            self.sum.add(&self.chunk[CHUNK_HEADER_BYTES..]);
-            self.chain = seal_chunk(&mut self.chunk, self.chain);
-            self.unfinished.add(&self.chunk)?;
-            self.chunk.truncate(CHUNK_HEADER_BYTES);
-        }
-        Ok(())
+    pub fn finish(self) -> Result<bool, Error> {
+        let failed = Error::io("write", &self.name);
+        let synced = self.encoder.finish().and_then(|mut unfinished| {
+            unfinished.sync()?;
+            Ok(unfinished)
+        });
+        synced.map_err(failed)?.publish(self.position)
     }
 }
 
 /// Adds state. After an error the writer is only good to be dropped.
 impl<D: Disk> Write for SnapshotWriter<D> {
     fn write(&mut self, state: &[u8]) -> io::Result<usize> {
-        if self.chunk.len() == CHUNK_HEADER_BYTES + CHUNK_BYTES_MAX {
-            self.flush_chunk()?;
-        }
-        let room = CHUNK_HEADER_BYTES + CHUNK_BYTES_MAX - self.chunk.len();
-        let count = state.len().min(room);
-        self.chunk.extend_from_slice(&state[..count]);
-        Ok(count)
+        self.encoder.write(state)
     }
 
     /// Does nothing: a snapshot is durable whole or not at all.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.encoder.flush()
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Config, Founding, Incarnation, Input, IoSeq, LinkEvent, NodeId, Report, found,
+    ClusterId, Config, Epoch, Founding, Incarnation, Input, IoSeq, LinkEvent, Membership, NodeId,
+    Report, found,
 };
 
 use super::delivery::stabilize;
 use super::disk::Disk;
-use super::message::nodes;
+use super::message::{configuration, nodes};
 use super::narration::Weight;
 use super::time::{elect, fire};
 use super::word::Words;
@@ -25,6 +26,7 @@ use super::world::{Member, Process, Voice, World};
 ///   dial all; with `times`, the starts before the last die before they meet anybody
 /// - `pause n1`, `resume n1`: SIGSTOP and SIGCONT
 /// - `wipe n1`: a crashed node gets an empty disk
+/// - `recover n1 epoch=1`: the disk of a crashed node begins a new cluster alone (R14)
 /// - `backup n1`, `restore-backup n1`: copy the disk, and put the copy back into a crashed node
 /// - `swap-backup n1`: the same, but what was in the node is the copy from then on
 pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Result<bool, String> {
@@ -54,6 +56,10 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             member.disk = Disk::fresh(Incarnation(life + 1));
             member.stop(Process::Fresh);
         }
+        "recover" => {
+            let (id, epoch) = (words.next()?, words.needed("epoch")?);
+            recover(world, id, Epoch(epoch))?;
+        }
         "backup" => {
             let member = world.member_mut(words.next()?)?;
             member.backup = Some(member.disk.clone());
@@ -70,6 +76,31 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// What the disk holds is all that is left of the cluster, and all of it is left.
+fn recover(world: &mut World, id: NodeId, epoch: Epoch) -> Result<(), String> {
+    let name = world.name(id)?;
+    let disk = &mut stopped(world, id)?.disk.durable;
+    let known = disk.membership.as_ref().ok_or("the disk is fresh")?;
+    let known = known.epoch.max(disk.hard_state.term.epoch());
+    if epoch <= known {
+        return Err(format!("{epoch:?} is not above {known:?}"));
+    }
+    let cluster = ClusterId(u64::from(epoch.0) + 1);
+    let begun = Membership::anew(cluster, epoch, name, disk.last());
+    for record in begun.first_records() {
+        disk.record(record)?;
+    }
+    let (since, members) = (begun.settled.0, configuration(&begun.settled.1));
+    let line = format!("{id:?} is all that is left: {epoch:?} begins with {since:?}={members}");
+    disk.membership = Some(begun);
+    let disk = disk.clone();
+    world
+        .ledger
+        .record_recovery(|position| disk.holds(position));
+    world.tell(Weight::News, line);
+    Ok(())
 }
 
 /// One node or several: `n1` or `n1,n2`.

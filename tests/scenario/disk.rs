@@ -190,7 +190,7 @@ impl Durable {
     }
 
     /// Makes one record durable, and complains about one that breaks the log.
-    fn record(&mut self, record: Record) -> Result<(), String> {
+    pub(crate) fn record(&mut self, record: Record) -> Result<(), String> {
         match record {
             Record::HardState(state) => {
                 let before = self.hard_state;

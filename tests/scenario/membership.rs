@@ -63,10 +63,9 @@ fn welcome(world: &mut World, id: NodeId, from: NodeId) -> Result<(), String> {
     let (since, members) = (settled.0, configuration(&settled.1));
     let line = format!("{id:?} is welcomed by {from:?} with {since:?}={members}");
     let term = host.status().term;
-    let membership = Membership {
-        settled,
-        ..world.founded()
-    };
+    let its = &world.member_mut(from)?.disk.durable.membership;
+    let its = its.clone().ok_or("whoever welcomes belongs to a cluster")?;
+    let membership = Membership { settled, ..its };
     let disk = &mut world.member_mut(id)?.disk.durable;
     disk.membership = Some(membership);
     disk.hard_state.term = disk.hard_state.term.max(term);

@@ -21,6 +21,8 @@ pub(crate) struct Ledger {
     acked: Index,
     floors: BTreeMap<Ticket, Index>,
     views: BTreeMap<NodeId, View>,
+    /// The highest term that anybody led before the cluster began anew, if it did.
+    spent: Term,
 }
 
 /// What one boot of a node said last.
@@ -55,6 +57,19 @@ impl Ledger {
         self.votes.get(&(disk, term)) == Some(&vote)
     }
 
+    /// The cluster goes on with what one disk holds (R14): of what was agreed on, that much stays
+    /// so for ever, and no token comes again.
+    pub(crate) fn record_recovery(&mut self, holds: impl Fn(Position) -> bool) {
+        self.agreed.retain(|index, (term, _)| {
+            let (term, index) = (*term, *index);
+            holds(Position { term, index })
+        });
+        let last = self.agreed.keys().next_back().copied();
+        self.acked = self.acked.min(last.unwrap_or_default());
+        self.floors.clear();
+        self.spent = self.leaders.keys().next_back().copied().unwrap_or_default();
+    }
+
     /// At most one leader a term, with the durable votes of a quorum (S4, S5, S10).
     pub(crate) fn record_leader(
         &mut self,
@@ -62,6 +77,13 @@ impl Ledger {
         term: Term,
         configuration: &Configuration,
     ) -> Result<(), String> {
+        if term <= self.spent {
+            let spent = self.spent;
+            return Err(format!(
+                "UNSAFE: {:?} leads {term:?}, and {spent:?} was led before the cluster began anew",
+                leader.id
+            ));
+        }
         let before = *self.leaders.entry(term).or_insert(leader);
         if before != leader {
             return Err(format!(

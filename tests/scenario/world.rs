@@ -526,6 +526,12 @@ impl World {
     /// Makes a new link between two running nodes, if each admits the other.
     pub(crate) fn connect(&mut self, a: NodeId, b: NodeId) -> Result<(), String> {
         let (hello_a, hello_b) = (self.node(a)?.hello(), self.node(b)?.hello());
+        let [its, other] = [a, b].map(|id| self.members[&id].disk.durable.membership.as_ref());
+        if its.map(|its| its.cluster) != other.map(|other| other.cluster) {
+            let line = format!("{a:?} and {b:?} are of different clusters");
+            self.tell(Weight::News, line);
+            return Ok(());
+        }
         for (host, guest) in [(b, &hello_a), (a, &hello_b)] {
             if let Err(rejection) = self.node(host)?.admit(guest) {
                 let line = format!("{host:?} turns {:?} away: {rejection}", guest.member.id);
