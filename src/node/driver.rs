@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use super::abstention::Abstention;
 use super::aside::drop_aside;
+use super::backup::Frozen;
 use super::context::{Context, Event, Received};
 use super::dialing::Dialing;
 use super::handle::{Changed, Request, Shared};
@@ -339,6 +340,10 @@ impl Driver {
             }
             Request::Leave => self.abstention.leave(),
             Request::Fit(is_fit) => self.abstention.fit(is_fit),
+            Request::Freeze(reply) => {
+                self.freeze(reply);
+                return;
+            }
             Request::Turn(reply) => {
                 self.turned.push(reply);
                 return;
@@ -349,6 +354,18 @@ impl Driver {
             }
         };
         self.inputs.push(input);
+    }
+
+    fn freeze(&self, reply: oneshot::Sender<Frozen>) {
+        let view = self.shared.store.borrow().view().clone();
+        if let Some((_, node)) = &*self.context.engine.borrow() {
+            let configuration = node.configuration_at(view.position().index);
+            // Whoever asked may have gone away.
+            drop(reply.send(Frozen {
+                view,
+                configuration,
+            }));
+        }
     }
 
     fn turn(&mut self) {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::addresses::Addresses;
+use super::backup::Frozen;
 use super::handle::{Attempt, Changed, Handle, Phase, Request, Shared, Unchanged};
 use crate::consensus::{
     Change, ChangeRefusal, ClusterId, Configuration, Incarnation, Index, MemberId, NodeId, Payload,
@@ -221,6 +222,15 @@ async fn run(mut requests: mpsc::Receiver<Request>, shared: Rc<Shared>, mood: Rc
             (Request::Leave | Request::Fit(_), _) => {}
             (Request::End, _) => return,
             (request, Mood::Silent) => unanswered.push(request),
+            (Request::Freeze(reply), _) => {
+                let view = shared.store.borrow().view().clone();
+                let configuration = (Position::START, configuration());
+                let frozen = Frozen {
+                    view,
+                    configuration,
+                };
+                reply.send(frozen).ok();
+            }
             (Request::Turn(reply), _) => {
                 reply.send(()).ok();
             }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::addresses::Addresses;
+use super::backup::Frozen;
 use crate::consensus::{
     Change, ChangeRefusal, ClusterId, Incarnation, MemberId, Membership, NodeId, Placed, Refusal,
     Role, Status,
@@ -87,6 +88,8 @@ pub(super) enum Request {
     Leave,
     /// Whether the application beside it is fit for a leader (R12).
     Fit(bool),
+    /// Says what the state is now, and who belongs to the cluster.
+    Freeze(oneshot::Sender<Frozen>),
     /// Answered once the turn that takes it is done.
     Turn(oneshot::Sender<()>),
     /// The node ends; what is queued becomes durable first.

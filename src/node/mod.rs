@@ -13,6 +13,7 @@
 //! and `outbox` are the links to them, and `addresses` where they lead to; `snapshots` moves
 //! snapshots, and `aside` keeps what takes long off the thread;
 //! `fitness` and `abstention` keep a node without its application from leading;
+//! `backup` is its state as a file, and `recovery` what its disk is worth without the others;
 //! `waiting` are its clients; [`Handle`] is their way in. No rule of consensus lives here: the
 //! engine decides, this carries out.
 
@@ -20,6 +21,7 @@ mod abstention;
 mod acceptor;
 mod addresses;
 mod aside;
+mod backup;
 mod context;
 mod dialer;
 mod dialing;
@@ -32,6 +34,7 @@ mod handle;
 mod joining;
 mod outbox;
 mod peers;
+mod recovery;
 mod run;
 mod settings;
 mod snapshot_receiver;
@@ -40,8 +43,10 @@ mod snapshots;
 mod task;
 mod waiting;
 
+pub use backup::{Backup, BackupError, Restore};
 pub use driver::Stopped;
 pub use fitness::{Apps, heed_apps};
 pub use handle::{Failure, Handle, NotFounded, Phase, Unchanged};
+pub use recovery::{Held, Recovery};
 pub use run::{NodeError, Running, start};
 pub use settings::{Settings, SettingsError};

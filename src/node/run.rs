@@ -293,7 +293,7 @@ fn unborn(id: NodeId) -> Status {
     }
 }
 
-fn restore(snapshots: &Snapshots<FileDisk>, base: Position) -> Result<View, NodeError> {
+pub(super) fn restore(snapshots: &Snapshots<FileDisk>, base: Position) -> Result<View, NodeError> {
     let Some(snapshot) = snapshots.newest()? else {
         return Ok(View::default());
     };
@@ -305,6 +305,6 @@ fn restore(snapshots: &Snapshots<FileDisk>, base: Position) -> Result<View, Node
     Ok(view)
 }
 
-fn random() -> io::Result<u64> {
+pub(super) fn random() -> io::Result<u64> {
     getrandom::u64().map_err(io::Error::other)
 }

@@ -1,5 +1,5 @@
-//! Requests that act on the cluster itself: who may make them, how their body is read, and what is
-//! said where another node has to be asked.
+//! Requests that act on the cluster itself, or take all that it holds: who may make them, how their
+//! body is read, and what is said where another node has to be asked.
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use crate::state::Member;
 const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// Only whoever is on this machine or has a certificate may ask, and no web page in their browser.
-fn allow(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn allow(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
     let refused = if !peer.may_act() {
         "this is taken from the node's own machine, or with a client certificate; ask over \
          loopback, or by https://"

@@ -1,9 +1,10 @@
 //! What the endpoints of the API port share.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::events::Streams;
 use super::limits::Budget;
@@ -19,5 +20,7 @@ pub(super) struct Api {
     pub(super) standing: watch::Receiver<Standing>,
     pub(super) streams: Streams,
     pub(super) budget: Budget,
+    /// Backups that may still be begun.
+    pub(super) snapshots: Arc<Semaphore>,
     pub(super) body_wait: Duration,
 }

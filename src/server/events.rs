@@ -72,7 +72,7 @@ impl Streams {
             budget: Budget::new(limits.buffered_bytes_max),
             keep_alive: StreamKind::ALL.map(|kind| match kind {
                 StreamKind::Role => limits.keep_alive_roles,
-                StreamKind::Keys | StreamKind::List => limits.keep_alive,
+                StreamKind::Keys | StreamKind::List | StreamKind::Snapshot => limits.keep_alive,
             }),
             stop,
             open: StreamKind::ALL.map(|kind| metrics.streams(kind)),

@@ -16,6 +16,9 @@ pub struct Limits {
     pub connections_max: usize,
     /// Event streams open at once; more are refused with 503.
     pub streams_max: usize,
+    /// Backups on their way at once; more are refused with 503. Each has a thread, and keeps the
+    /// records in memory that there were when it began.
+    pub snapshots_max: usize,
     /// Bytes of bodies held at once, received or to be sent; more wait for [`Limits::body_wait`]
     /// and are then refused with 503. Event streams and lists have as much again.
     pub buffered_bytes_max: u32,
@@ -38,6 +41,7 @@ impl Default for Limits {
         Self {
             connections_max: 1024,
             streams_max: 256,
+            snapshots_max: 2,
             buffered_bytes_max: 64 << 20,
             head_wait: Duration::from_secs(15),
             idle_wait: Duration::from_mins(2),

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
@@ -54,6 +55,7 @@ impl Server {
             streams,
             budget,
             body_wait: limits.body_wait,
+            snapshots: Arc::new(Semaphore::new(limits.snapshots_max)),
         };
         let admin = Admin {
             handle: handle.clone(),

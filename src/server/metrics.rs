@@ -36,6 +36,7 @@ pub(super) enum Endpoint {
     RoleWatch,
     Key,
     Keys,
+    Snapshot,
     Admin,
     Unknown,
 }
@@ -49,6 +50,8 @@ pub(super) enum StreamKind {
     Keys,
     /// A long list.
     List,
+    /// A backup.
+    Snapshot,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -112,7 +115,7 @@ struct NodeGauges {
 }
 
 impl Endpoint {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Cluster,
         Self::Leader,
         Self::Transfer,
@@ -121,6 +124,7 @@ impl Endpoint {
         Self::RoleWatch,
         Self::Key,
         Self::Keys,
+        Self::Snapshot,
         Self::Admin,
         Self::Unknown,
     ];
@@ -135,6 +139,7 @@ impl Endpoint {
             Self::RoleWatch => "/v1/watch",
             Self::Key => "/v1/kv/{key}",
             Self::Keys => "/v1/kv",
+            Self::Snapshot => "/v1/snapshot",
             Self::Admin => "admin",
             Self::Unknown => "unknown",
         }
@@ -142,7 +147,7 @@ impl Endpoint {
 }
 
 impl StreamKind {
-    pub(super) const ALL: [Self; 3] = [Self::Role, Self::Keys, Self::List];
+    pub(super) const ALL: [Self; 4] = [Self::Role, Self::Keys, Self::List, Self::Snapshot];
     pub(super) const COUNT: usize = Self::ALL.len();
 
     fn name(self) -> &'static str {
@@ -150,6 +155,7 @@ impl StreamKind {
             Self::Role => "role",
             Self::Keys => "keys",
             Self::List => "list",
+            Self::Snapshot => "snapshot",
         }
     }
 }
@@ -175,7 +181,7 @@ impl Metrics {
         let streams = Family::default();
         registry.register(
             "streams",
-            "Event streams and long lists open now",
+            "Event streams, long lists and backups open now",
             streams.clone(),
         );
         let connections = Family::default();

@@ -1,8 +1,9 @@
 //! The HTTP surface of a node: what applications, operators and people ask it.
 //!
 //! ```text
-//!   TCP --> listener --> connection --> router --> kv, listing, key_watch, role_watch, leader
-//!           (limits)     (hyper)    \-> admin ---> health, metrics
+//!   TCP --> listener --> connection --> router --> kv, listing, key_watch, role_watch, leader,
+//!           (limits)     (hyper)    |          snapshot
+//!                                   \-> admin ---> health, metrics
 //!                                             \--> Handle, the node itself
 //! ```
 //!
@@ -35,6 +36,7 @@ mod query;
 mod reply;
 mod role_watch;
 mod router;
+mod snapshot;
 mod standing;
 mod transport;
 

@@ -10,7 +10,9 @@ use super::body::Body;
 use super::connection::Route;
 use super::metrics::Endpoint;
 use super::reply::{Problem, Reply};
-use super::{Peer, bootstrap, key_watch, kv, leader, listing, members, pages, role_watch};
+use super::{
+    Peer, bootstrap, key_watch, kv, leader, listing, members, pages, role_watch, snapshot,
+};
 
 impl Route for Api {
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Reply {
@@ -39,6 +41,7 @@ fn endpoint(path: &str) -> Endpoint {
         "/v1/cluster" => Endpoint::Cluster,
         "/v1/members" => Endpoint::Members,
         "/v1/watch" => Endpoint::RoleWatch,
+        "/v1/snapshot" => Endpoint::Snapshot,
         "/v1/leader/transfer" => Endpoint::Transfer,
         "/v1/bootstrap" => Endpoint::Bootstrap,
         _ => Endpoint::Unknown,
@@ -69,7 +72,7 @@ impl Api {
             Endpoint::Admin | Endpoint::Unknown => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "no such endpoint; /v1/cluster, /v1/leader, /v1/leader/transfer, /v1/members, \
-                 /v1/watch, /v1/bootstrap, /v1/kv and /v1/kv/{key} are there",
+                 /v1/watch, /v1/bootstrap, /v1/kv, /v1/kv/{key} and /v1/snapshot are there",
             )),
             _ if !is_read => Err(Problem::not_allowed("GET, HEAD")),
             Endpoint::Cluster => leader::cluster(self, request.uri()),
@@ -80,6 +83,7 @@ impl Api {
                 key_watch::answer(self, &request)
             }
             Endpoint::Keys => listing::answer(self, request.uri()).await,
+            Endpoint::Snapshot => snapshot::answer(self, peer, &request).await,
         }
     }
 }

@@ -13,6 +13,7 @@ mod http;
 mod large;
 mod membership;
 mod node;
+mod recovery;
 mod route;
 mod route_carry;
 mod tls_api;

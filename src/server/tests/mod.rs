@@ -14,6 +14,7 @@ mod keys;
 mod members;
 mod pages;
 mod ports;
+mod snapshot;
 mod watches;
 
 use std::future::Future;
