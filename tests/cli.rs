@@ -93,7 +93,7 @@ fn refusing() -> String {
 
 #[test]
 fn help_is_as_it_was_agreed() {
-    let pages: [&[&str]; 25] = [
+    let pages: [&[&str]; 30] = [
         &[],
         &["node"],
         &["local"],
@@ -109,6 +109,11 @@ fn help_is_as_it_was_agreed() {
         &["kv", "delete"],
         &["kv", "list"],
         &["kv", "watch"],
+        &["snapshot"],
+        &["snapshot", "save"],
+        &["snapshot", "restore"],
+        &["snapshot", "inspect"],
+        &["recover"],
         &["bench"],
         &["bench", "failover"],
         &["bench", "write"],

@@ -260,7 +260,7 @@ pub(super) fn refusal(endpoint: &Endpoint, status: StatusCode, body: &[u8]) -> F
 }
 
 /// The failure of all nodes: that of the node that came furthest, if they differ.
-fn summary(failures: &[Failed]) -> Failed {
+pub(super) fn summary(failures: &[Failed]) -> Failed {
     let all: Vec<_> = failures.iter().map(ToString::to_string).collect();
     let reached = failures
         .iter()

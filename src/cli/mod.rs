@@ -10,6 +10,7 @@
 //!       --> ask                       any HTTP server
 //!       --> operator                  this process looks after clusters in Kubernetes
 //!       --> certs                     files for mutual TLS
+//!       --> recover, snapshot         a cluster begins anew with what is left, or a backup
 //!       --> crd                       the custom resource's definition
 //!       --> completion, version
 //! ```
@@ -44,6 +45,9 @@ mod node_process;
 mod operator;
 mod pods;
 mod print_config;
+mod progress;
+mod recover;
+mod snapshot;
 mod status;
 mod stops;
 mod table;
@@ -89,6 +93,9 @@ enum Command {
     #[command(subcommand)]
     Kv(kv::Kv),
     #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
+    Recover(recover::Recover),
+    #[command(subcommand)]
     Bench(bench::Bench),
     Hello(hello::Hello),
     Ask(ask::Ask),
@@ -129,6 +136,8 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Transfer(transfer) => transfer.run(),
         Command::Members(members) => members.run(),
         Command::Kv(kv) => kv.run(),
+        Command::Snapshot(snapshot) => snapshot.run(),
+        Command::Recover(recover) => recover.run(),
         Command::Bench(bench) => bench.run(),
         Command::Hello(hello) => hello.run(),
         Command::Ask(ask) => ask.run(),
