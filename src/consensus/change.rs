@@ -63,7 +63,7 @@ pub enum ChangeRefusal {
     #[error("node {} would be needed, but is not there or has not caught up", .0.id)]
     Behind(MemberId),
     /// Nobody, or two who can do nothing once one of them is lost, would be left of more.
-    #[error("{0} voters would be left, which is no cluster that could lose one")]
+    #[error("{0} voters would be left; a cluster has one at least, and two only with a witness")]
     TooFew(usize),
     /// More than a cluster may have.
     #[error("the cluster would have {0} members, at most {max} are allowed", max = MEMBERS_MAX)]
@@ -182,9 +182,9 @@ impl Node {
         if after == before {
             return Ok(());
         }
-        // Two cannot lose one of them, so two are only grown to.
+        // Two cannot lose one of them without a witness, so else two are only grown to (R17).
         let shrinks = after.len() < before.len();
-        if after.is_empty() || (after.len() == 2 && shrinks) {
+        if after.is_empty() || (after.len() == 2 && shrinks && !self.config.witness) {
             return Err(ChangeRefusal::TooFew(after.len()));
         }
         let behind = |member: &&MemberId| {

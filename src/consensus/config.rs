@@ -35,6 +35,8 @@ pub struct Config {
     /// After how long a silence of a voter its leader lets it go, or gives its place to a learner
     /// (S10, R16); `None`: never. At least [`Config::DEAD_AFTER_TIMEOUTS_MIN`] election timeouts.
     pub dead_after: Option<Duration>,
+    /// Whether there is a witness, by which one of two voters may go on alone (R17).
+    pub witness: bool,
 }
 
 impl Default for Config {
@@ -52,6 +54,7 @@ impl Default for Config {
             retained_bytes: 4 << 20,
             promotes: false,
             dead_after: None,
+            witness: false,
         }
     }
 }

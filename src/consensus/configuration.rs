@@ -1,8 +1,9 @@
 //! Who belongs to the cluster, and what is agreed among them.
 //!
 //! *Agreed* means: by a majority of the voters and, while a change of them is under way, by a
-//! majority of the voters before it as well (joint consensus, Raft 6). Elections, commits, reads
-//! and the leader's check of its quorum all ask here, and nowhere else.
+//! majority of the voters before it as well (joint consensus, Raft 6). Of two, the one that its
+//! witness lets go on alone is both (R17). Elections, commits, reads and the leader's check of its
+//! quorum all ask here, and nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,11 +156,54 @@ impl Configuration {
         seat.is_some_and(|seat| seat.votes || seat.outgoing)
     }
 
-    /// The largest value that is agreed on: a majority of each set that counts has reached it.
-    pub(super) fn reached<T: Ord + Copy>(&self, value: impl Fn(MemberId) -> T) -> T {
+    /// The two voters, if there are two and no change is under way.
+    pub(super) fn pair(&self) -> Option<[MemberId; 2]> {
+        let pair = self.pair_of(|seat| seat.votes);
+        pair.filter(|_| !self.is_joint())
+    }
+
+    /// The two voters before the change that is under way, if there were two.
+    pub(super) fn outgoing_pair(&self) -> Option<[MemberId; 2]> {
+        self.pair_of(|seat| seat.outgoing)
+    }
+
+    /// Whether this member is one of two in a set that counts.
+    pub(super) fn pairs(&self, member: MemberId) -> bool {
+        let sets = [self.pair_of(|seat| seat.votes), self.outgoing_pair()];
+        sets.into_iter()
+            .flatten()
+            .any(|pair| pair.contains(&member))
+    }
+
+    /// Whether nobody else votes, and no change is under way.
+    pub(super) fn is_only(&self, member: MemberId) -> bool {
+        !self.is_joint() && self.voters().eq([member])
+    }
+
+    fn counted(&self, counts: fn(&Seat) -> bool) -> impl Iterator<Item = MemberId> {
+        let counted = self.seats.iter().filter(move |(_, seat)| counts(seat));
+        counted.map(|(member, _)| *member)
+    }
+
+    fn pair_of(&self, counts: fn(&Seat) -> bool) -> Option<[MemberId; 2]> {
+        let mut counted = self.counted(counts);
+        let pair = [counted.next()?, counted.next()?];
+        counted.next().is_none().then_some(pair)
+    }
+
+    /// The largest value that is agreed on: a majority of each set that counts has reached it. Of
+    /// two, one that goes on `alone` speaks for both.
+    pub(super) fn reached<T: Ord + Copy>(
+        &self,
+        alone: Option<MemberId>,
+        value: impl Fn(MemberId) -> T,
+    ) -> T {
         let of = |counts: fn(&Seat) -> bool| {
-            let counted = self.seats.iter().filter(|(_, seat)| counts(seat));
-            let mut values: Vec<_> = counted.map(|(member, _)| value(*member)).collect();
+            let pair = alone.and_then(|_| self.pair_of(counts));
+            if let Some(alone) = alone.filter(|it| pair.is_some_and(|pair| pair.contains(it))) {
+                return Some(value(alone));
+            }
+            let mut values: Vec<_> = self.counted(counts).map(&value).collect();
             (!values.is_empty()).then(|| quorum::reached_by_majority(&mut values))
         };
         let Some(by_voters) = of(|seat| seat.votes) else {
@@ -170,7 +214,12 @@ impl Configuration {
 
     /// Whether what these members say is agreed.
     pub fn is_agreed(&self, says: impl Fn(MemberId) -> bool) -> bool {
-        self.reached(says)
+        self.agrees(None, says)
+    }
+
+    /// The same, where this one of two may be alone.
+    pub(super) fn agrees(&self, alone: Option<MemberId>, says: impl Fn(MemberId) -> bool) -> bool {
+        self.reached(alone, says)
     }
 }
 

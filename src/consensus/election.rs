@@ -280,12 +280,12 @@ impl Node {
 
     /// Stands in earnest once a majority would agree, unless a preferred candidate is about to.
     fn watch_soundings(&mut self) {
-        let now = self.now;
+        let (now, alone) = (self.now, self.alone());
         let RoleState::Candidate(candidate) = &mut self.role else {
             return;
         };
         let granted = |member| candidate.grants.contains(&member);
-        if self.configurations.in_force().is_agreed(granted) {
+        if self.configurations.in_force().agrees(alone, granted) {
             candidate.agreed_at.get_or_insert(now);
         }
         if self.stands_at().is_some_and(|at| now >= at) {
@@ -353,6 +353,7 @@ impl Node {
 
     fn watch_ballot(&mut self) {
         let own_vote_durable = self.durability.hard_state_durable();
+        let alone = self.alone();
         let RoleState::Candidate(candidate) = &mut self.role else {
             return;
         };
@@ -368,10 +369,10 @@ impl Node {
             let lost = candidate.denials.contains(&member) || self.cut_off.contains(&member);
             granted(member) || !lost
         };
-        if own_vote_durable && self.configurations.in_force().is_agreed(granted) {
+        if own_vote_durable && self.configurations.in_force().agrees(alone, granted) {
             let tickets = u32::try_from(candidate.grants.len()).unwrap_or(u32::MAX);
             self.lead(tickets);
-        } else if !self.configurations.in_force().is_agreed(may_grant)
+        } else if !self.configurations.in_force().agrees(alone, may_grant)
             || self.now >= candidate.give_up_at
         {
             self.lose();
@@ -492,6 +493,10 @@ impl Node {
         let leader = Leader::new(tickets, last.index.next(), followers.collect(), self.now);
         self.failed_attempts = 0;
         self.preference = Preference::default();
+        if self.alone().is_none() {
+            // Whoever was elected by the other as well has not lost it.
+            self.witness.role_left(self.now);
+        }
         self.role = RoleState::Leader(leader);
         self.log.append(Entry {
             term: self.term(),

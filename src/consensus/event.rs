@@ -45,6 +45,8 @@ pub enum Upkeep {
     Replaced,
     /// Voters were silent for too long (S10, R16).
     Dead,
+    /// The other of a pair is lost, and the witness lets this one go on alone (R17).
+    Alone,
 }
 
 /// Something that happened.
@@ -99,6 +101,8 @@ pub enum Event {
         /// Voters that are to belong to the cluster no longer.
         removed: BTreeSet<MemberId>,
     },
+    /// The witness of a pair has confirmed that this node may go on alone (R17).
+    Alone,
     /// Uncommitted entries of another leader were dropped from the log, from here on.
     Truncated {
         /// The first dropped index.

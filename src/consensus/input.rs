@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Change, Hello, IoSeq, MemberId, Message, NodeId, Placed, Position, Ticket};
+use super::{Answer, Change, Hello, IoSeq, MemberId, Message, NodeId, Placed, Position, Ticket};
 
 /// One event, told to [`Node::turn`](super::Node::turn) together with the time.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -79,6 +79,13 @@ pub enum Input {
         position: Position,
         /// The configuration that was in force there.
         configuration: Placed,
+    },
+    /// What became of a request to the witness. Each is answered once.
+    Witness {
+        /// Which one.
+        request: u64,
+        /// What became of it.
+        answer: Answer,
     },
     /// A snapshot that `SendSnapshot` asked for was taken in by the receiver's core, or was not.
     SnapshotSent {

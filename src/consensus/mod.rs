@@ -19,8 +19,8 @@
 //! when a leader is thought gone; `append` is the follower's log, `replication` the leader's;
 //! `progress` is one follower as the leader sees it; `read` confirms linearizable reads;
 //! `forward` passes requests to the leader; `transfer` hands over; `configuration` says who belongs
-//! and what they agree on, `change` changes that, and `upkeep` does so by itself; `identity` judges
-//! who comes, and `boots` tells a disk from its copies.
+//! and what they agree on, `change` changes that, and `upkeep` does so by itself; `witness` lets
+//! one of two go on alone; `identity` judges who comes, and `boots` tells a disk from its copies.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -46,6 +46,7 @@ mod output;
 mod progress;
 mod quorum;
 mod read;
+mod register;
 mod replication;
 mod rng;
 mod role;
@@ -54,6 +55,7 @@ mod status;
 mod suspicion;
 mod transfer;
 mod upkeep;
+mod witness;
 
 pub use boots::Boots;
 pub use change::{Change, ChangeRefusal, MEMBERS_MAX};
@@ -74,4 +76,5 @@ pub use message::{
 };
 pub use node::Node;
 pub use output::{HardState, Output, PeerRecord, Record, Write};
+pub use register::{Answer, Ask, Register, Word};
 pub use status::{Recovered, Status};

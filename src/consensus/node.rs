@@ -10,6 +10,7 @@ use super::forward::Forwards;
 use super::log::Log;
 use super::rng::Rng;
 use super::role::{Candidate, Follower, Leader, RoleState};
+use super::witness::Witness;
 use super::{
     Boot, Boots, Config, ConfigError, Configuration, Epoch, Event, HardState, Hello, Index, Input,
     LinkEvent, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered, Refusal,
@@ -56,6 +57,7 @@ pub struct Node {
     pub(super) may_stand: bool,
     pub(super) storage_stalled: bool,
     pub(super) forwards: Forwards,
+    pub(super) witness: Witness,
 
     /// The time of this turn.
     pub(super) now: Mono,
@@ -125,6 +127,7 @@ impl Node {
             may_stand: true,
             storage_stalled: false,
             forwards: Forwards::named_from(names_of(boots.newest())),
+            witness: Witness::named_from(names_of(boots.newest()), now),
             boots,
             now,
             outbox: Vec::new(),
@@ -184,6 +187,7 @@ impl Node {
             }
             Input::DiskFull(full) => self.durability.full(full),
             Input::Link { peer, event } => self.link(peer, event),
+            Input::Witness { request, answer } => self.witness_answered(request, answer),
             Input::SnapshotTaken(position) => self.snapshot_taken(position),
             Input::SnapshotReceived {
                 from,
@@ -212,6 +216,9 @@ impl Node {
             return;
         }
         self.cut_off.remove(&from);
+        if self.configuration().counts(from) {
+            self.witness.heard(self.now);
+        }
         match message {
             Message::VoteRequest(request) => self.vote_requested(from, request),
             Message::VoteReply(reply) => self.vote_replied(from, &reply),
@@ -264,7 +271,7 @@ impl Node {
         let forwards = self.forwards.deadline(self.forward_patience());
         let forget = self.log.can_forget(self.config.retained_bytes);
         let forget = forget.then(|| self.now.after(FORGET_PAUSE));
-        [storage, forwards, forget]
+        [storage, forwards, forget, self.witness_deadline()]
             .into_iter()
             .flatten()
             .fold(role, Mono::min)
@@ -479,6 +486,7 @@ impl Node {
 
     /// Leaves the present role; everybody who waits for something in it is told.
     pub(super) fn leave_role(&mut self, why: StepDown) {
+        self.witness.role_left(self.now);
         let looking = RoleState::Candidate(Candidate::looking(self.now));
         match std::mem::replace(&mut self.role, looking) {
             RoleState::Leader(leader) => {
@@ -524,7 +532,9 @@ impl Node {
     fn flush(&mut self) {
         self.advance_commit();
         self.watch_change();
+        self.keep_alone();
         self.keep_members();
+        self.watch_witness();
         self.flush_write();
         self.flush_leader();
         self.flush_follower();

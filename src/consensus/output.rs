@@ -5,8 +5,8 @@
 //! came.
 
 use super::{
-    Boot, ChangeRefusal, Entry, Epoch, Event, Index, IoSeq, MemberId, Message, NodeId, Position,
-    Refusal, Term, Ticket,
+    Ask, Boot, ChangeRefusal, Entry, Epoch, Event, Index, IoSeq, MemberId, Message, NodeId,
+    Position, Refusal, Term, Ticket,
 };
 
 /// One thing to do.
@@ -90,6 +90,16 @@ pub enum Output {
     /// End the links with this member, in both directions: it was removed. Whoever dials next is
     /// judged anew.
     Part(MemberId),
+    /// Ask the witness of a pair (R17), and answer with `Input::Witness`: once, and within a few
+    /// election timeouts, as `Answer::Unknown` if nothing is certain by then. Only one request is
+    /// under way at a time. It may be tried again while nobody was asked; what may have been done
+    /// is not done again.
+    Witness {
+        /// Names it.
+        request: u64,
+        /// What to ask.
+        ask: Ask,
+    },
     /// Dial this peer now: it may be gone, and a refused connection would tell (S8).
     Probe(NodeId),
     /// End this node and say why: it should stand for election, and no term is left in its epoch.

@@ -303,7 +303,7 @@ impl Node {
         own: T,
         of: impl Fn(&Progress) -> T,
     ) -> T {
-        self.configuration().reached(|member| {
+        self.configuration().reached(self.alone(), |member| {
             if let Some(progress) = leader.followers.get(&member) {
                 return of(progress);
             }

@@ -63,12 +63,14 @@ struct Muster {
 impl Muster {
     /// How many learners are to vote once all are gone who are succeeded or dead; `None` if nothing
     /// is to change.
-    fn promotions(self) -> Option<usize> {
+    fn promotions(self, may_be_a_pair: bool) -> Option<usize> {
         let lost = self.succeeded + self.dead;
         let before = self.firm + lost;
         if lost == 0 {
             // One alone makes an even size odd, and an odd one even, which helps nobody (R16).
-            let wanted = if before.is_multiple_of(2) { 1 } else { 2 };
+            // A pair with a witness survives the loss of either (R17).
+            let one = before.is_multiple_of(2) || (before == 1 && self.ready == 1 && may_be_a_pair);
+            let wanted = if one { 1 } else { 2 };
             return (self.ready >= wanted).then_some(wanted);
         }
         // Whoever is only silent leaves its place to its own id. The dead leave theirs to anybody,
@@ -93,6 +95,16 @@ impl Node {
             (false, false) => Upkeep::Replaced,
             (true, false) => Upkeep::Dead,
         };
+        self.change_by_itself(why, promoted, removed);
+    }
+
+    /// Begins a change that nobody asks for, if it passes what one must that somebody asks for.
+    pub(super) fn change_by_itself(
+        &mut self,
+        why: Upkeep,
+        promoted: BTreeSet<MemberId>,
+        removed: BTreeSet<MemberId>,
+    ) {
         let change = Change::Vote {
             promoted: promoted.clone(),
             removed: removed.clone(),
@@ -121,7 +133,7 @@ impl Node {
             leader,
             present: self.changeable(leader).ok()?,
         };
-        let promotions = view.muster()?.promotions()?;
+        let promotions = view.muster()?.promotions(self.may_become_a_pair())?;
         let mut ready: Vec<_> = view.all_of(&[Standing::Ready]).collect();
         ready.sort_by_key(|learner| view.precedence(*learner));
         let promoted = ready.into_iter().take(promotions).collect();
@@ -237,7 +249,7 @@ mod tests {
             dead,
             ready,
         };
-        muster.promotions()
+        muster.promotions(false)
     }
 
     #[test]

@@ -457,6 +457,11 @@ impl Driver {
                 }
                 self.dialing.choose_again();
             }
+            // No node is given a witness yet, and no answer is a no (R17).
+            Output::Witness { request, .. } => self.inputs.push(Input::Witness {
+                request,
+                answer: consensus::Answer::Unknown,
+            }),
             Output::Probe(peer) => {
                 if let Some(peer) = self.context.peers.of(peer) {
                     peer.dial_now.notify_one();

@@ -23,6 +23,8 @@ pub(crate) struct Left {
     pub(crate) changes: u8,
     /// A message comes that came before.
     pub(crate) repeats: u8,
+    /// A node waits for its witness no longer.
+    pub(crate) forsaken: u8,
 }
 
 /// Where exploring begins.
@@ -56,6 +58,9 @@ pub(crate) struct Bounds {
     /// Who is to vote after the change, and who is to belong to the cluster no longer.
     pub(crate) promoted: &'static [u64],
     pub(crate) removed: &'static [u64],
+    /// Whether there is a witness; and whether it answers at once.
+    pub(crate) witness: bool,
+    pub(crate) witness_at_once: bool,
     /// What must happen somewhere in it.
     pub(crate) sights: &'static [Sight],
 }
@@ -68,6 +73,7 @@ impl Left {
         writes: 0,
         changes: 0,
         repeats: 0,
+        forsaken: 0,
     };
 
     const fn ticks(ticks: u8) -> Self {
@@ -85,7 +91,7 @@ const NEWS_OF_NO_ENTRY: &[Kind] = &[Kind::Beat, Kind::BeatReply, Kind::Commit];
 const SOUNDINGS: &[Kind] = &[Kind::PreVote, Kind::PreVoteReply];
 
 /// All of them.
-pub(crate) const WORLDS: [Bounds; 13] = [
+pub(crate) const WORLDS: [Bounds; 15] = [
     Bounds {
         name: "first election",
         start: Start::Fresh,
@@ -229,6 +235,38 @@ pub(crate) const WORLDS: [Bounds; 13] = [
         sights: &[Sight::Changed, Sight::ElectedAfterCrash, Sight::LedJointly],
         ..Bounds::CALM
     },
+    Bounds {
+        name: "a pair and its witness",
+        left: Left {
+            resignations: 3,
+            writes: 1,
+            forsaken: 1,
+            ..Left::NOTHING
+        },
+        wide: Left::ticks(1),
+        sights: &[
+            Sight::Elected,
+            Sight::Written,
+            Sight::Alone,
+            Sight::PairAgain,
+        ],
+        ..Bounds::PAIRED
+    },
+    Bounds {
+        name: "a pair and a crash",
+        left: Left {
+            resignations: 2,
+            restarts: 1,
+            ..Left::NOTHING
+        },
+        wide: Left {
+            writes: 1,
+            ..Left::NOTHING
+        },
+        frail: Some(0),
+        sights: &[Sight::Alone, Sight::ElectedAfterCrash],
+        ..Bounds::PAIRED
+    },
 ];
 
 impl Bounds {
@@ -245,7 +283,16 @@ impl Bounds {
         frail: None,
         promoted: &[],
         removed: &[],
+        witness: false,
+        witness_at_once: false,
         sights: &[],
+    };
+
+    /// Two voters and their witness.
+    const PAIRED: Self = Self {
+        voters: 2,
+        witness: true,
+        ..Self::CALM
     };
 
     /// Two voters and one that is to vote.
@@ -262,6 +309,7 @@ impl Bounds {
             lost: &[],
             at_once: &[],
             frail: None,
+            witness_at_once: true,
             ..self
         }
     }
@@ -275,6 +323,7 @@ impl Bounds {
             writes: left.writes + wide.writes,
             changes: left.changes + wide.changes,
             repeats: left.repeats + wide.repeats,
+            forsaken: left.forsaken + wide.forsaken,
         };
         Self { left, ..self }
     }

@@ -14,6 +14,7 @@ use remember::consensus::{
 
 use super::majority::{is_agreed, is_majority};
 use super::place::{Place, digest};
+use super::register::Kept;
 
 /// What always holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +59,8 @@ pub(crate) struct Ledger {
     committed_in: BTreeMap<Term, Index>,
     /// The newest configuration that is committed.
     pub(crate) agreed: Configuration,
+    /// What the witness of a pair holds.
+    pub(crate) register: Kept,
     pub(crate) has_command: bool,
     /// The highest term that anybody had reached when a node crashed.
     pub(crate) crashed_in: Option<Term>,
@@ -80,6 +83,7 @@ impl Ledger {
             committed: Vec::new(),
             committed_in: BTreeMap::new(),
             agreed,
+            register: Kept::default(),
             has_command: false,
             crashed_in: None,
         }
@@ -142,7 +146,9 @@ impl Ledger {
         self.leaders.insert(term, member);
         let configuration = leader.node.configuration();
         let voted = |voter: MemberId| self.votes.get(&(voter, term)) == Some(&member);
-        demand(is_agreed(configuration, voted), Rule::OneLeader, || {
+        let named = self.register.named();
+        let is_elected = is_agreed(configuration, named, voted);
+        demand(is_elected, Rule::OneLeader, || {
             format!("{member:?} leads {term:?} without the durable votes of {configuration:?}")
         })?;
         let before = self.committed_in.range(..term);
@@ -214,12 +220,13 @@ impl Ledger {
             let place = places.iter().find(|place| place.member == member);
             place.is_some_and(|place| place.platter.covers(position))
         };
+        let named = self.register.named();
         let (governing, is_held) = match &entry.payload {
-            Payload::Configuration(own) => (own, is_agreed(own, holds)),
+            Payload::Configuration(own) => (own, is_agreed(own, named, holds)),
             // Once a change is committed, those who stay agree on what comes behind it.
             Payload::Noop | Payload::Command(_) => (
                 &self.agreed,
-                is_majority(&self.agreed, |seat| seat.votes, holds),
+                is_majority(&self.agreed, named, |seat| seat.votes, holds),
             ),
         };
         demand(is_held, Rule::OnAMajority, || {

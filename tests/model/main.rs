@@ -1,12 +1,12 @@
 //! A model check of the very `Node`: every order of events in small worlds, exhaustively.
 //!
-//! A world is three nodes, what is on its way between them, and their platters. From each state,
-//! everything that may happen next is tried (by the crate stateright): any message arrives, again,
+//! A world is two or three nodes, what is on its way between them, and their platters. From each
+//! state, everything that may happen next is tried (by the crate stateright): any message arrives, again,
 //! late or never; a node waits in vain; one crashes and has what was durable; a client writes; the
 //! voters change. After every step the rules of `ledger` hold. What simulations meet by chance is
 //! met here for certain, within these bounds:
 //!
-//! - Three nodes: three voters, or two and a learner that has caught up and is to vote.
+//! - Nodes: three voters, a pair, or two and a learner that has caught up and is to vote.
 //! - One crash, of a node that is named, which loses what its platter lacks and is there again at
 //!   once; one that stays away is one to which nothing comes. Only its disk takes its time.
 //! - Time stands still but where a node waits in vain: that takes it to its next deadline. How
@@ -16,6 +16,9 @@
 //!   oldest. Who is told the same twice is told it once.
 //! - In most worlds beats and bare commit indices are lost, and pre-votes arrive at once. A node
 //!   that has just been started is not heard with its first pre-votes: it waits before it stands.
+//! - The witness of a pair, where there is one, is a register to which requests come late or
+//!   never, and from which answers do, whatever has become of the node by then; each comes once.
+//!   That a node gives one up is bounded.
 //! - One input a turn. No snapshots, reads, forwarded writes or lost links, and no rot: they are
 //!   tried in `tests/simulation` and `tests/storage`.
 //!
@@ -43,8 +46,11 @@ mod memory;
 mod nature;
 mod network;
 mod place;
+#[path = "../support/register.rs"]
+mod register;
 mod sight;
 mod start;
+mod witness;
 mod world;
 
 use std::env;

@@ -25,6 +25,7 @@ pub(crate) struct Place {
     pub(crate) platter: Image,
     waiting: VecDeque<Write>,
     membership: Membership,
+    has_witness: bool,
     boots: Boots,
     now: Mono,
     pub(crate) leads: bool,
@@ -34,15 +35,16 @@ pub(crate) struct Place {
 
 impl Place {
     /// A first start.
-    pub(crate) fn new(member: MemberId, membership: Membership) -> Self {
+    pub(crate) fn new(member: MemberId, membership: Membership, has_witness: bool) -> Self {
         let (platter, boots) = (Image::default(), Boots::first(1));
-        let node = started(member, &membership, &boots, &platter);
+        let node = started(member, &membership, has_witness, &boots, &platter);
         let mut place = Self {
             member,
             node,
             platter,
             waiting: VecDeque::new(),
             membership,
+            has_witness,
             boots,
             now: Mono::default(),
             leads: false,
@@ -59,7 +61,14 @@ impl Place {
         self.boots = self.boots.next(nonce).expect("it was started a few times");
         self.waiting.clear();
         self.now = Mono::default();
-        self.node = started(self.member, &self.membership, &self.boots, &self.platter);
+        let (members, has_witness) = (&self.membership, self.has_witness);
+        self.node = started(
+            self.member,
+            members,
+            has_witness,
+            &self.boots,
+            &self.platter,
+        );
         self.seal();
     }
 
@@ -82,7 +91,12 @@ impl Place {
         for _ in 0..DEADLINES_MAX {
             self.now = self.now.max(self.node.deadline());
             outputs.extend(self.take(Input::Tick));
-            let says = |output: &Output| matches!(output, Output::Send { .. } | Output::Write(_));
+            let says = |output: &Output| {
+                matches!(
+                    output,
+                    Output::Send { .. } | Output::Write(_) | Output::Witness { .. }
+                )
+            };
             if outputs.iter().any(says) {
                 break;
             }
@@ -141,7 +155,13 @@ impl Place {
     }
 }
 
-fn started(member: MemberId, membership: &Membership, boots: &Boots, platter: &Image) -> Node {
+fn started(
+    member: MemberId,
+    membership: &Membership,
+    has_witness: bool,
+    boots: &Boots,
+    platter: &Image,
+) -> Node {
     let recovered = Recovered {
         member,
         boots: boots.clone(),
@@ -155,6 +175,7 @@ fn started(member: MemberId, membership: &Membership, boots: &Boots, platter: &I
     // A disk that is slow here is not one that hangs.
     let config = Config {
         disk_stall: Duration::from_hours(1),
+        witness: has_witness,
         ..Config::default()
     };
     Node::new(recovered, config, member.id.0, Mono::default()).expect("a configuration that works")

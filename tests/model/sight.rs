@@ -1,5 +1,6 @@
 //! What has to happen somewhere in a world: a check in which nothing happens proves nothing.
 
+use remember::consensus::Word;
 use stateright::Property;
 
 use super::bounds::Start;
@@ -15,6 +16,8 @@ pub(crate) enum Sight {
     Changed,
     ElectedAfterCrash,
     LedJointly,
+    Alone,
+    PairAgain,
 }
 
 impl Sight {
@@ -29,6 +32,10 @@ impl Sight {
             }
             Self::LedJointly => {
                 Property::sometimes("a node leads while a change is joint", led_jointly)
+            }
+            Self::Alone => Property::sometimes("one of a pair goes on alone", alone),
+            Self::PairAgain => {
+                Property::sometimes("a register is reset after it named one", pair_again)
             }
         }
     }
@@ -53,6 +60,15 @@ fn elected_after_crash(_: &Exploration, world: &World) -> bool {
     let crashed_in = world.ledger.crashed_in;
     let mut leaders = world.leaders();
     leaders.any(|place| crashed_in.is_some_and(|crashed| place.term > crashed))
+}
+
+fn alone(_: &Exploration, world: &World) -> bool {
+    world.ledger.agreed.voters().count() == 1
+}
+
+fn pair_again(_: &Exploration, world: &World) -> bool {
+    let held = world.ledger.register.0;
+    held.is_some_and(|held| held.number > 2 && matches!(held.word, Word::Pair(..)))
 }
 
 fn led_jointly(_: &Exploration, world: &World) -> bool {

@@ -36,10 +36,11 @@ pub(crate) fn start(bounds: &Bounds) -> Result<World, Breach> {
     let founding = Membership::founding(ClusterId(1), Epoch::FIRST, voters.iter().copied());
     let places = voters
         .iter()
-        .map(|voter| Place::new(*voter, founding.clone()));
+        .map(|voter| Place::new(*voter, founding.clone(), bounds.witness));
     let mut world = World {
         places: places.map(Arc::new).collect(),
         flights: Flights::default(),
+        asked: Vec::new(),
         ledger: Arc::new(Ledger::new(Configuration::of_voters(voters))),
         left: bounds.left,
         hushed: None,
@@ -88,7 +89,7 @@ fn welcome(world: &mut World, calm: &Nature) -> Result<(), Breach> {
     };
     world
         .places
-        .push(Arc::new(Place::new(member(3), membership)));
+        .push(Arc::new(Place::new(member(3), membership, false)));
     for peer in 0..2 {
         world.link(2, peer, calm)?;
     }

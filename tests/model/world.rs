@@ -12,12 +12,15 @@ use super::ledger::{Breach, Ledger, Rule};
 use super::nature::Nature;
 use super::network::{Flight, Flights, Kind};
 use super::place::Place;
+use super::witness::Asked;
 
 /// The nodes, what is between them, and what was promised.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) places: Vec<Arc<Place>>,
     pub(crate) flights: Flights,
+    /// What is on its way to the witness and back, the oldest first.
+    pub(crate) asked: Vec<Asked>,
     pub(crate) ledger: Arc<Ledger>,
     /// How often something may still happen.
     pub(crate) left: Left,
@@ -48,6 +51,12 @@ pub(crate) enum Step {
     Propose(usize),
     /// Somebody asks a leader for the next change of the voters.
     Change(usize),
+    /// A request comes to the witness.
+    AtWitness(Asked),
+    /// Its answer comes back.
+    Witnessed(Asked),
+    /// A node waits for the answer no longer.
+    Forsake(usize),
 }
 
 impl World {
@@ -67,16 +76,21 @@ impl World {
             let may = [
                 (place.has_waiting(), Step::Sync(at)),
                 (left.ticks > 0 && !leads, Step::Tick(at)),
-                (left.resignations > 0 && leads, Step::Resign(at)),
+                (
+                    left.resignations > 0 && (leads || bounds.witness),
+                    Step::Resign(at),
+                ),
                 (left.restarts > 0 && bounds.is_frail(at), Step::Restart(at)),
                 (left.writes > 0 && leads, Step::Propose(at)),
                 (left.changes > 0 && leads, Step::Change(at)),
+                (left.forsaken > 0 && self.waits(at), Step::Forsake(at)),
             ];
             steps.extend(
                 may.into_iter()
                     .filter_map(|(may, step)| may.then_some(step)),
             );
         }
+        steps.extend(self.steps_of_witness());
         steps
     }
 
@@ -147,6 +161,15 @@ impl World {
                 self.left.writes -= 1;
                 let (ticket, command) = (Ticket(1), Bytes::from_static(b"w"));
                 self.take(*at, &Input::Propose { ticket, command }, nature)
+            }
+            Step::AtWitness(asked) => {
+                self.at_witness(asked);
+                Ok(())
+            }
+            Step::Witnessed(asked) => self.witnessed(asked, nature),
+            Step::Forsake(at) => {
+                self.left.forsaken -= 1;
+                self.forsake(*at, nature)
             }
             Step::Change(at) => {
                 let change = nature.bounds.change();
@@ -247,7 +270,7 @@ impl World {
     }
 
     fn carry_out(&mut self, at: usize, outputs: &[Output], nature: &Nature) -> Result<(), Breach> {
-        let mut instant = Vec::new();
+        let (mut instant, mut answers) = (Vec::new(), Vec::new());
         for output in outputs {
             match output {
                 Output::Send { to, message } => {
@@ -278,6 +301,9 @@ impl World {
                         Arc::make_mut(&mut self.ledger).applied(at, &self.places, entry)?;
                     }
                 }
+                Output::Witness { request, ask } => {
+                    answers.extend(self.ask_witness(at, *request, ask, nature));
+                }
                 Output::Refused { .. }
                 | Output::ChangeEnded {
                     outcome: Err(_), ..
@@ -289,6 +315,9 @@ impl World {
         }
         if self.places[at].has_waiting() && !nature.bounds.is_frail(at) {
             self.sync(at, nature)?;
+        }
+        for answer in &answers {
+            self.take(at, answer, nature)?;
         }
         instant
             .iter()
@@ -312,6 +341,7 @@ impl Hash for World {
         let places = self.places.iter();
         places.for_each(|place| state.write_u64(place.digest()));
         self.flights.hash(state);
+        self.asked.hash(state);
         self.ledger.hash(state);
         self.left.hash(state);
         let breach = self.breach.as_ref();
@@ -327,6 +357,7 @@ impl PartialEq for World {
         };
         digests(self) == digests(other)
             && self.flights == other.flights
+            && self.asked == other.asked
             && self.ledger == other.ledger
             && self.left == other.left
     }
@@ -358,6 +389,9 @@ impl fmt::Debug for Step {
             Self::Restart(at) => write!(f, "n{} crashes and starts again", at + 1),
             Self::Propose(at) => write!(f, "a client asks n{} to write", at + 1),
             Self::Change(at) => write!(f, "n{} is asked for a change", at + 1),
+            Self::AtWitness(asked) => write!(f, "the witness is asked {asked:?}"),
+            Self::Witnessed(asked) => write!(f, "n{} hears of {asked:?}", asked.from + 1),
+            Self::Forsake(at) => write!(f, "n{} waits for the witness no longer", at + 1),
         }
     }
 }

@@ -214,6 +214,7 @@ fn settings(words: &mut Words) -> Result<Config, String> {
             .unwrap_or(usual.retained_bytes),
         promotes: words.value("promote")?.unwrap_or(usual.promotes),
         dead_after: words.value("dead-after")?.or(usual.dead_after),
+        witness: words.value("witness")?.unwrap_or(usual.witness),
     })
 }
 

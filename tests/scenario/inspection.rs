@@ -7,6 +7,7 @@ use super::disk::Work;
 use super::membership::must_be;
 use super::message::{boot, command, entries};
 use super::narration::{self, Weight};
+use super::witness;
 use super::word::Words;
 use super::world::{Member, World};
 
@@ -21,6 +22,7 @@ use super::world::{Member, World};
 /// - `must agree [n1,n2]`: these nodes applied the same, and everything they committed
 /// - `must part n3`: nobody has a link with n3
 /// - `must hold i4 n1,n2`: the log on these disks reaches it
+/// - `must witness pair`, `must witness sole n1`, `must witness nothing`: what it holds
 /// - `must members n1 n1,n2,n3`: by n1's configuration these vote, and no change is under way
 ///
 /// A `must` that is not met fails the story, whatever it expects.
@@ -55,7 +57,8 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
             }
         }
         "must" => {
-            let what = words.take("leader, no-leader, term, agree, part, hold or members")?;
+            let what =
+                words.take("leader, no-leader, term, agree, part, hold, members or witness")?;
             match what.as_str() {
                 "leader" => must_lead(world, words.maybe())?,
                 "no-leader" => must_not_lead(world, words.maybe())?,
@@ -63,6 +66,7 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
                 "agree" => must_agree(world, words)?,
                 "part" => must_part(world, words.next()?)?,
                 "hold" => must_hold(world, words)?,
+                "witness" => witness::must_hold(world, words)?,
                 "members" => must_be(world, words.next()?, &words.next::<Vec<NodeId>>()?)?,
                 _ => return Err(format!("nobody knows what must {what} means")),
             }

@@ -3,7 +3,8 @@
 //! `story` reads and writes the files, `word` reads arguments, `message` is the text form of what
 //! nodes say and `narration` that of what they do. `world` holds the cluster; `disk`, `network` and
 //! `machine` are its simple parts, and `safety` watches over it. The verbs are grouped by family:
-//! `cluster`, `membership`, `link`, `delivery`, `time`, `storage`, `client`, `inspection`.
+//! `cluster`, `membership`, `witness`, `link`, `delivery`, `time`, `storage`, `client`,
+//! `inspection`.
 //!
 //! The world is simple on purpose: nothing moves unless a verb says so, so a story can put any two
 //! events in any order. Randomness, torn writes and clocks that drift belong to the simulation.
@@ -21,10 +22,13 @@ mod membership;
 mod message;
 mod narration;
 mod network;
+#[path = "../support/register.rs"]
+mod register;
 mod safety;
 mod storage;
 mod story;
 mod time;
+mod witness;
 mod word;
 mod world;
 

@@ -5,6 +5,7 @@ use remember::consensus::{
 };
 
 use super::message::{self, boot, entries, kebab, members, nodes};
+use super::witness;
 
 /// How much a line matters: a quiet story leaves out what happens all the time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -76,6 +77,10 @@ pub(crate) fn output(me: NodeId, output: &Output) -> Option<(Weight, String)> {
         }
         Output::Probe(peer) => (Weight::Routine, format!("{me:?} dials {peer:?}")),
         Output::Event(it) => (Weight::News, format!("{me:?} {}", event(it))),
+        Output::Witness { ask, .. } => {
+            let line = format!("{me:?} asks the witness for {}", witness::asks(ask));
+            (Weight::Routine, line)
+        }
         Output::Send { .. } => return None,
     })
 }
@@ -131,8 +136,10 @@ fn event(event: &Event) -> String {
                 Upkeep::CaughtUp => format!("lets {promoted} vote by itself"),
                 Upkeep::Replaced => format!("replaces {removed} by {promoted} by itself"),
                 Upkeep::Dead => format!("lets {removed} go as dead"),
+                Upkeep::Alone => format!("goes on without {removed}"),
             }
         }
+        Event::Alone => "is alone, as the witness confirms".to_owned(),
         Event::Truncated { from } => format!("drops its log from {from:?} on"),
         Event::StorageStalled(true) => "has a stalled disk".to_owned(),
         Event::StorageStalled(false) => "has a working disk again".to_owned(),

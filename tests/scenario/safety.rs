@@ -76,6 +76,7 @@ impl Ledger {
         leader: MemberId,
         term: Term,
         configuration: &Configuration,
+        named: Option<MemberId>,
     ) -> Result<(), String> {
         if term <= self.spent {
             let spent = self.spent;
@@ -92,7 +93,7 @@ impl Ledger {
             ));
         }
         let gave_it = |voter: MemberId| self.voted(voter.incarnation, term, leader);
-        if is_agreed(configuration, gave_it) {
+        if is_agreed(configuration, named, gave_it) {
             return Ok(());
         }
         let votes = configuration.members().filter(|it| gave_it(*it)).count();

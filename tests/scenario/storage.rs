@@ -1,8 +1,9 @@
 //! Verbs about disks and snapshots.
 
-use remember::consensus::{Input, Position};
+use remember::consensus::{Index, Input, NodeId, Position};
 
 use super::cluster::ids;
+use super::message::span;
 use super::narration::Weight;
 use super::word::{Routes, Words};
 use super::world::World;
@@ -73,4 +74,43 @@ fn snapshot(world: &mut World, words: &mut Words) -> Result<(), String> {
         format!("{id:?} saves a snapshot at {position:?}"),
     );
     world.turn(id, vec![Input::SnapshotTaken(position)])
+}
+
+impl World {
+    /// Brings one snapshot that is due to its receiver, or fails to.
+    pub(crate) fn carry_snapshot(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        delivered: bool,
+    ) -> Result<(), String> {
+        let sender = self.member_mut(from)?;
+        let term = sender
+            .due
+            .remove(&to)
+            .ok_or_else(|| format!("{from:?} has no snapshot to send to {to:?}"))?;
+        let newest = sender.disk.durable.snapshots.last_key_value();
+        let (position, machine) = newest
+            .map(|(position, machine)| (*position, machine.clone()))
+            .ok_or_else(|| format!("{from:?} has no snapshot"))?;
+        let way = format!("{from:?} => {to:?} snapshot {position:?} in {term:?}");
+        if delivered {
+            let covered = span(Index(1), position.index);
+            self.tell(Weight::News, format!("{way}: {covered}"));
+            let founding = || self.founded().settled;
+            let configuration = machine.configuration().unwrap_or_else(founding);
+            self.member_mut(to)?.arrived.insert(position, machine);
+            let received = Input::SnapshotReceived {
+                from: self.name(from)?,
+                term,
+                position,
+                configuration,
+            };
+            self.turn(to, vec![received])?;
+        } else {
+            self.tell(Weight::News, format!("{way} (lost)"));
+        }
+        let to = self.name(to)?;
+        self.turn(from, vec![Input::SnapshotSent { to, delivered }])
+    }
 }

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use super::word::Words;
 use super::world::{Voice, World};
-use super::{client, cluster, delivery, inspection, link, membership, storage, time};
+use super::{client, cluster, delivery, inspection, link, membership, storage, time, witness};
 
 /// A parsed script.
 pub(crate) struct Story {
@@ -176,6 +176,7 @@ fn perform(world: &mut World, line: &str) -> Result<(), String> {
         storage::perform,
         client::perform,
         membership::perform,
+        witness::perform,
         inspection::perform,
     ];
     for family in families {

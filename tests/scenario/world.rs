@@ -13,10 +13,11 @@ use super::cluster::crash;
 use super::disk::{Disk, Work};
 use super::machine::Machine;
 use super::majority::is_agreed;
-use super::message::{boot, command, span};
+use super::message::{boot, command};
 use super::narration::{self, Weight};
 use super::network::{Fate, Flight, Network};
 use super::safety::Ledger;
+use super::witness::{Witness, asked};
 
 /// Everything there is in a story.
 #[derive(Default)]
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) ledger: Ledger,
     pub(crate) voice: Voice,
+    pub(crate) witness: Witness,
     /// Whether each line tells the time.
     pub(crate) timed: bool,
     tickets: u64,
@@ -54,6 +56,8 @@ pub(crate) enum Voice {
 /// One machine with one disk, and the process on it.
 pub(crate) struct Member {
     pub(crate) process: Process,
+    /// Which start of any node in this story that was.
+    pub(crate) process_number: u32,
     pub(crate) paused: bool,
     pub(crate) disk: Disk,
     pub(crate) backup: Option<Disk>,
@@ -89,6 +93,7 @@ impl Member {
     pub(crate) fn new(disk: Disk) -> Self {
         Self {
             process: Process::Fresh,
+            process_number: 0,
             paused: false,
             disk,
             backup: None,
@@ -226,6 +231,7 @@ impl World {
         let seed = seed * 1_000_000 + id.0 * 1_000 + recovered.boots.newest().count();
         member.machine = member.disk.machine()?;
         member.has_written = false;
+        member.process_number = nonce;
         let line = format!(
             "{id:?} starts as {}: {}, log {:?}..{:?}",
             boot(recovered.boots.newest()),
@@ -252,7 +258,11 @@ impl World {
         for output in outputs {
             self.carry_out(id, output)?;
         }
-        self.observe(id)
+        self.observe(id)?;
+        match std::mem::take(&mut self.witness.answers) {
+            answers if answers.is_empty() => Ok(()),
+            answers => self.turn(id, answers),
+        }
     }
 
     /// Looks at a node after its turn.
@@ -299,6 +309,7 @@ impl World {
             }
             Output::Exhausted(_) => return crash(self, id, false, None),
             Output::Event(event) => self.note(id, &event)?,
+            Output::Witness { request, ask } => asked(self, id, request, ask),
             Output::Refused { .. }
             | Output::Unknown { .. }
             | Output::TransferEnded { .. }
@@ -431,7 +442,7 @@ impl World {
             let Process::Runs(node) = &self.member(id)?.process else {
                 return Err(format!("{id:?} applies and does not run"));
             };
-            let is_held = is_agreed(node.configuration(), holds);
+            let is_held = is_agreed(node.configuration(), self.witness.kept.named(), holds);
             self.ledger.record_applied(entry, is_held)?;
             self.member_mut(id)?.machine.apply(entry)?;
         }
@@ -488,7 +499,9 @@ impl World {
                     return Err(format!("{id:?} leads and does not run"));
                 };
                 let configuration = node.configuration().clone();
-                self.ledger.record_leader(leader, *term, &configuration)
+                let named = self.witness.kept.named();
+                self.ledger
+                    .record_leader(leader, *term, &configuration, named)
             }
             _ => Ok(()),
         }
@@ -558,42 +571,5 @@ impl World {
         event: LinkEvent,
     ) -> Result<(), String> {
         self.turn(to, vec![Input::Link { peer, event }])
-    }
-
-    /// Brings one snapshot that is due to its receiver, or fails to.
-    pub(crate) fn carry_snapshot(
-        &mut self,
-        from: NodeId,
-        to: NodeId,
-        delivered: bool,
-    ) -> Result<(), String> {
-        let sender = self.member_mut(from)?;
-        let term = sender
-            .due
-            .remove(&to)
-            .ok_or_else(|| format!("{from:?} has no snapshot to send to {to:?}"))?;
-        let newest = sender.disk.durable.snapshots.last_key_value();
-        let (position, machine) = newest
-            .map(|(position, machine)| (*position, machine.clone()))
-            .ok_or_else(|| format!("{from:?} has no snapshot"))?;
-        let way = format!("{from:?} => {to:?} snapshot {position:?} in {term:?}");
-        if delivered {
-            let covered = span(Index(1), position.index);
-            self.tell(Weight::News, format!("{way}: {covered}"));
-            let founding = || self.founded().settled;
-            let configuration = machine.configuration().unwrap_or_else(founding);
-            self.member_mut(to)?.arrived.insert(position, machine);
-            let received = Input::SnapshotReceived {
-                from: self.name(from)?,
-                term,
-                position,
-                configuration,
-            };
-            self.turn(to, vec![received])?;
-        } else {
-            self.tell(Weight::News, format!("{way} (lost)"));
-        }
-        let to = self.name(to)?;
-        self.turn(from, vec![Input::SnapshotSent { to, delivered }])
     }
 }

@@ -236,7 +236,7 @@ impl World {
         };
         let running = self.machines.iter().filter_map(|machine| machine.member());
         let configurations = running.map(|member| member.node.configuration());
-        let goes_on = |configuration: &Configuration| is_agreed(configuration, is_whole);
+        let goes_on = |configuration: &Configuration| is_agreed(configuration, None, is_whole);
         // A disk may hold a change that nobody who runs knows of.
         let members = self
             .machines

@@ -152,6 +152,7 @@ impl World {
             }
             Output::Part(member) => self.part(id, member),
             Output::Exhausted(epoch) => panic!("{id:?} has no term left in {epoch:?}"),
+            Output::Witness { request, ask } => self.ask_witness(id, request, &ask),
             Output::Probe(peer) => self.probe(id, peer),
             Output::Event(event) => self.told_event(id, &event),
         }
@@ -205,6 +206,7 @@ impl World {
                 StepDown::HigherTerm => Counted::SteppedDownTerm,
                 StepDown::NoQuorum => Counted::SteppedDownQuorum,
             }),
+            Told::Alone => self.count(Counted::Alone),
             Told::Truncated { .. } => self.count(Counted::Truncations),
             Told::StorageStalled(true) => self.count(Counted::StallsNoticed),
             Told::Stands {

@@ -175,6 +175,7 @@ impl World {
     pub(crate) fn end_trouble(&mut self) {
         tell!(self, "NO MORE FAULTS");
         self.troubled = false;
+        self.witness_away_until = self.now;
         self.network.heal();
         for id in self.ids() {
             self.end_visit(id);

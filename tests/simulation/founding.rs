@@ -108,6 +108,7 @@ impl World {
             staged: Vec::new(),
             requests: Requests::default(),
             retired: false,
+            asked_witness: None,
         };
         let stage = Stage::Member(Box::new(member));
         let process = Process {

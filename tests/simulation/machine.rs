@@ -127,6 +127,8 @@ pub(crate) struct Member {
     pub(crate) requests: Requests,
     /// Whether it was told not to stand.
     pub(crate) retired: bool,
+    /// What it has asked the witness and was not answered.
+    pub(crate) asked_witness: Option<u64>,
 }
 
 /// The dialled half of a pair's two links.

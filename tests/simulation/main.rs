@@ -22,6 +22,7 @@
     reason = "a program that tests: it says what it found, and stops at the first violation"
 )]
 
+mod account;
 mod churn;
 mod clients;
 mod clock;
@@ -41,6 +42,8 @@ mod majority;
 mod network;
 mod oracle;
 mod plan;
+#[path = "../support/register.rs"]
+mod register;
 mod replacing;
 mod replica;
 mod request;

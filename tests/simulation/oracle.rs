@@ -14,14 +14,17 @@ use remember::consensus::{
     Write,
 };
 
+use super::account::Account;
 use super::digest::Digest;
 use super::image::Image;
 use super::majority::{is_agreed, is_majority};
-use super::witness::Witness;
+use super::register::Kept;
 
 /// What was ever agreed, and what each node has said and written.
 pub(crate) struct Oracle {
-    witnesses: BTreeMap<MemberId, Witness>,
+    accounts: BTreeMap<MemberId, Account>,
+    /// What the witness of the pair holds.
+    pub(crate) register: Kept,
     /// The cluster, once it is founded.
     cluster: Option<ClusterId>,
     /// All configurations that were ever agreed on, the founding one first.
@@ -52,7 +55,8 @@ impl Oracle {
     /// An oracle that has seen nothing.
     pub(crate) fn new() -> Self {
         Self {
-            witnesses: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            register: Kept::default(),
             cluster: None,
             settled: Vec::new(),
             leaders: BTreeMap::new(),
@@ -96,14 +100,14 @@ impl Oracle {
 
     /// The newest boot of a member.
     pub(crate) fn boot(&self, member: MemberId) -> Boot {
-        let witness = self.witnesses.get(&member);
-        witness.map_or(Boot(0), |witness| witness.boot)
+        let account = self.accounts.get(&member);
+        account.map_or(Boot(0), |account| account.boot)
     }
 
     /// The newest boot of a peer that a member durably remembers.
     pub(crate) fn remembered_boot(&self, member: MemberId, peer: MemberId) -> Boot {
-        let witness = self.witnesses.get(&member);
-        let record = witness.and_then(|witness| witness.durable.peers.get(&peer));
+        let account = self.accounts.get(&member);
+        let record = account.and_then(|account| account.durable.peers.get(&peer));
         record.map_or(Boot(0), |record| record.boot)
     }
 
@@ -158,7 +162,7 @@ impl Oracle {
     /// agreed on is told so, and nobody else is (S7).
     pub(crate) fn judged(&self, by: MemberId, peer: &Hello, verdict: &Result<(), Rejection>) {
         let told_removed = matches!(verdict, Err(Rejection::Removed { .. }));
-        let is_removed = self.witnesses[&by].has_removed(peer.member, peer.since);
+        let is_removed = self.accounts[&by].has_removed(peer.member, peer.since);
         assert_eq!(
             told_removed, is_removed,
             "{by:?} judges {peer:?} and says {verdict:?}, whether it is removed or not"
@@ -169,7 +173,7 @@ impl Oracle {
     /// is late: a word from an earlier start of it.
     pub(crate) fn turned_away(&self, member: MemberId, rejection: &Rejection) {
         let late = matches!(rejection, Rejection::OldBoot { met, given, .. } if given < met);
-        let lost = self.witnesses.get(&member).is_some_and(|it| it.lost);
+        let lost = self.accounts.get(&member).is_some_and(|it| it.lost);
         assert!(
             late || lost,
             "{member:?} is turned away although nothing happened to it: {rejection}"
@@ -178,9 +182,9 @@ impl Oracle {
 
     /// From here on the member's disk is an old copy of what it was.
     pub(crate) fn loses_disk(&mut self, member: MemberId) {
-        let witness = self.witness(member);
-        witness.lost = true;
-        witness.forgotten = std::mem::take(&mut witness.durable);
+        let account = self.account(member);
+        account.lost = true;
+        account.forgotten = std::mem::take(&mut account.durable);
     }
 
     /// What recovery brings back is everything durable, and then some of what was written; says
@@ -196,28 +200,28 @@ impl Oracle {
         for placed in known.clone() {
             self.demand_settled(member, &placed);
         }
-        let mut fresh = Witness::new(boot, image, known);
-        let Some(witness) = self.witnesses.get_mut(&member) else {
+        let mut fresh = Account::new(boot, image, known);
+        let Some(account) = self.accounts.get_mut(&member) else {
             assert_eq!(*image, Image::default(), "{member:?} is no fresh disk");
-            self.witnesses.insert(member, fresh);
+            self.accounts.insert(member, fresh);
             return (0, 0);
         };
-        fresh.lost = witness.lost;
-        fresh.forgotten = std::mem::take(&mut witness.forgotten);
-        if witness.lost {
+        fresh.lost = account.lost;
+        fresh.forgotten = std::mem::take(&mut account.forgotten);
+        if account.lost {
             // An old copy: what it forgot must not matter to anybody.
-            self.witnesses.insert(member, fresh);
+            self.accounts.insert(member, fresh);
             return (0, 0);
         }
         assert!(
-            boot > witness.boot,
+            boot > account.boot,
             "{member:?} starts as {boot:?} after {:?}",
-            witness.boot
+            account.boot
         );
-        let mut pending = std::mem::take(&mut witness.pending)
+        let mut pending = std::mem::take(&mut account.pending)
             .into_iter()
             .flat_map(|(_, w)| w);
-        let mut expected = std::mem::take(&mut witness.durable);
+        let mut expected = std::mem::take(&mut account.durable);
         let mut kept = 0;
         while !self.comes_to(&expected, image) {
             let Some(record) = pending.next() else {
@@ -229,7 +233,7 @@ impl Oracle {
             kept += 1;
         }
         let dropped = pending.count() as u64;
-        self.witnesses.insert(member, fresh);
+        self.accounts.insert(member, fresh);
         self.note_vote(member);
         (kept, dropped)
     }
@@ -252,8 +256,8 @@ impl Oracle {
 
     /// A process ended.
     pub(crate) fn stopped(&mut self, member: MemberId) {
-        if let Some(witness) = self.witnesses.get_mut(&member) {
-            witness.running = false;
+        if let Some(account) = self.accounts.get_mut(&member) {
+            account.running = false;
         }
     }
 
@@ -261,21 +265,21 @@ impl Oracle {
     pub(crate) fn issued(&mut self, member: MemberId, write: &Write) {
         assert!(!write.records.is_empty(), "an empty write");
         for record in &write.records {
-            let witness = self.witness(member);
+            let account = self.account(member);
             if let Record::Entry(entry) = record {
                 assert!(
-                    entry.index > witness.commit,
+                    entry.index > account.commit,
                     "{member:?} voids what it knows to be agreed: {:?} at commit {:?}",
                     entry.position(),
-                    witness.commit
+                    account.commit
                 );
             }
-            witness.issue(record);
+            account.issue(record);
             if let Record::Entry(entry) = record {
                 self.note_entry(member, entry);
             }
         }
-        self.witness(member)
+        self.account(member)
             .pending
             .push_back((write.seq, write.records.clone()));
     }
@@ -283,7 +287,7 @@ impl Oracle {
     /// A member that runs is told by which configuration it belongs.
     pub(crate) fn welcomed(&mut self, member: MemberId, configuration: &Placed) {
         self.demand_settled(member, configuration);
-        self.witness(member).standing.give(configuration.clone());
+        self.account(member).standing.give(configuration.clone());
     }
 
     /// A member takes over a snapshot, and the configuration that comes with it.
@@ -309,21 +313,21 @@ impl Oracle {
             "{member:?} installs a snapshot of {position:?} with {configuration:?}, but \
              {governing:?} was in force there"
         );
-        let witness = self.witness(member);
-        witness.issue(&record);
-        witness.standing.give(configuration.clone());
-        witness.pending.push_back((seq, vec![record]));
+        let account = self.account(member);
+        account.issue(&record);
+        account.standing.give(configuration.clone());
+        account.pending.push_back((seq, vec![record]));
     }
 
     /// Everything up to `seq` is on the platter.
     pub(crate) fn durable(&mut self, member: MemberId, seq: IoSeq) {
-        let witness = self.witness(member);
-        let later = witness
+        let account = self.account(member);
+        let later = account
             .pending
             .partition_point(|(pending, _)| *pending <= seq);
-        for (_, records) in witness.pending.drain(..later).collect::<Vec<_>>() {
+        for (_, records) in account.pending.drain(..later).collect::<Vec<_>>() {
             for record in records {
-                self.witness(member).durable.add(&record);
+                self.account(member).durable.add(&record);
                 if matches!(record, Record::HardState(_)) {
                     self.note_vote(member);
                 }
@@ -339,7 +343,7 @@ impl Oracle {
             {
                 // A vote that was overtaken by a higher term on its way to the platter is safe,
                 // too: that term is there, so no other vote can be given in the lower one.
-                if self.witnesses[&sender].durable.hard.term > reply.term {
+                if self.accounts[&sender].durable.hard.term > reply.term {
                     self.votes.entry((sender, reply.term)).or_insert(to);
                 }
                 assert_eq!(
@@ -372,10 +376,10 @@ impl Oracle {
         self.leaders.insert(term, leader);
         let gave_it = |voter: MemberId| self.votes.get(&(voter, term)) == Some(&leader);
         // It stood with the log that it has issued: nobody adds to it between that and this.
-        let configuration = self.witnesses[&leader].standing.in_force();
+        let configuration = self.accounts[&leader].standing.in_force();
         let votes = configuration.members().filter(|it| gave_it(*it)).count();
         assert!(
-            is_agreed(configuration, gave_it),
+            is_agreed(configuration, self.register.named(), gave_it),
             "{leader:?} leads {term:?} with {votes} durable votes of {configuration:?}"
         );
         let agreed = self
@@ -390,7 +394,7 @@ impl Oracle {
             term: self.committed_term(agreed).expect("it is agreed"),
             index: agreed,
         };
-        let issued = &self.witnesses[&leader].issued;
+        let issued = &self.accounts[&leader].issued;
         assert!(
             issued.covers(position),
             "{leader:?} leads {term:?} without the agreed {position:?}, its log ends at {:?}",
@@ -418,17 +422,21 @@ impl Oracle {
         );
         let position = entry.position();
         let holds = |member: MemberId| {
-            let witness = self.witnesses.get(&member);
-            witness.is_some_and(|witness| witness.holds(position))
+            let account = self.accounts.get(&member);
+            account.is_some_and(|account| account.holds(position))
         };
+        let named = self.register.named();
         let (governing, is_held) = match &entry.payload {
             Payload::Configuration(configuration) => {
-                (configuration, is_agreed(configuration, holds))
+                (configuration, is_agreed(configuration, named, holds))
             }
             // Once the change is agreed on, those who stay agree on what comes behind it.
             Payload::Noop | Payload::Command(_) => {
                 let governing = &self.agreed().1;
-                (governing, is_majority(governing, |seat| seat.votes, holds))
+                (
+                    governing,
+                    is_majority(governing, named, |seat| seat.votes, holds),
+                )
             }
         };
         let holders = governing.members().filter(|it| holds(*it)).count();
@@ -444,7 +452,7 @@ impl Oracle {
             term: entry.term,
             digest,
         });
-        let term = self.witnesses[&member].issued.hard.term;
+        let term = self.accounts[&member].issued.hard.term;
         self.committed_in.insert(term, entry.index);
     }
 
@@ -465,16 +473,16 @@ impl Oracle {
         status: &Status,
         configuration: &Configuration,
     ) {
-        let (agreed, nodes) = (self.commit(), self.witnesses.len());
+        let (agreed, nodes) = (self.commit(), self.accounts.len());
         let agreed_term = self.committed_term(status.commit);
-        let witness = self.witness(member);
+        let account = self.account(member);
         assert!(
-            status.term >= witness.term,
+            status.term >= account.term,
             "{member:?} goes back to {:?}",
             status.term
         );
         assert!(
-            status.commit >= witness.commit,
+            status.commit >= account.commit,
             "{member:?} takes back what was agreed"
         );
         assert!(
@@ -483,19 +491,19 @@ impl Oracle {
             status.commit
         );
         assert!(
-            status.durable <= witness.durable.last().index,
+            status.durable <= account.durable.last().index,
             "{member:?} thinks that {:?} is durable, but its disk ends at {:?}",
             status.durable,
-            witness.durable.last()
+            account.durable.last()
         );
-        witness.term = status.term;
-        witness.commit = status.commit;
-        let in_force = witness.standing.in_force();
+        account.term = status.term;
+        account.commit = status.commit;
+        let in_force = account.standing.in_force();
         assert_eq!(
             in_force, configuration,
             "{member:?} counts by another configuration than it holds"
         );
-        let held = witness.issued.term_at(status.commit);
+        let held = account.issued.term_at(status.commit);
         assert!(
             held.is_none() || agreed_term.is_none() || held == agreed_term,
             "{member:?} holds {held:?} at {:?}, agreed is {agreed_term:?}",
@@ -517,16 +525,13 @@ impl Oracle {
     }
 
     fn acknowledged(&self, member: MemberId, term: Term, index: Index) {
-        let durable = &self.witnesses[&member].durable;
+        let durable = &self.accounts[&member].durable;
         assert!(
             durable.last().index >= index,
             "{member:?} acknowledges {index:?}, but its disk ends at {:?}",
             durable.last()
         );
-        let leader = self
-            .leaders
-            .get(&term)
-            .map(|leader| &self.witnesses[leader]);
+        let leader = self.leaders.get(&term).map(|leader| &self.accounts[leader]);
         let leader = leader.filter(|leader| leader.running && leader.term == term);
         if let Some(theirs) = leader.and_then(|leader| leader.issued.term_at(index)) {
             let mine = durable.term_at(index);
@@ -539,7 +544,7 @@ impl Oracle {
 
     /// One entry for each place and term, in all logs (log matching, Raft 5.3).
     fn note_entry(&mut self, member: MemberId, entry: &Entry) {
-        let before = self.witnesses[&member]
+        let before = self.accounts[&member]
             .issued
             .term_at(entry.index.previous());
         assert!(
@@ -557,7 +562,7 @@ impl Oracle {
 
     /// One durable vote a term and member, across all crashes.
     fn note_vote(&mut self, member: MemberId) {
-        let hard = self.witnesses[&member].durable.hard;
+        let hard = self.accounts[&member].durable.hard;
         if let Some(vote) = hard.vote {
             let known = *self.votes.entry((member, hard.term)).or_insert(vote);
             assert_eq!(known, vote, "{member:?} votes twice in {:?}", hard.term);
@@ -572,8 +577,8 @@ impl Oracle {
         usize::try_from(index.0 - 1).expect("a short log")
     }
 
-    fn witness(&mut self, member: MemberId) -> &mut Witness {
-        self.witnesses
+    fn account(&mut self, member: MemberId) -> &mut Account {
+        self.accounts
             .get_mut(&member)
             .expect("a node of this cluster")
     }

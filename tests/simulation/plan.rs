@@ -92,7 +92,20 @@ impl Plan {
             let mut apart = Rng::new(rng.clone().number());
             draw_upkeep(&mut plan.config, &mut apart);
         }
+        let mut apart = Rng::new(rng.clone().number() ^ 1);
+        plan.draw_witness(&mut apart);
         plan
+    }
+
+    /// Lets one of six be a pair with a witness, and mostly with others who may join it; and lets
+    /// one of six more have a witness, to which it may shrink.
+    fn draw_witness(&mut self, rng: &mut Rng) {
+        self.config.witness = rng.chance(333);
+        if self.config.witness && rng.chance(500) {
+            self.nodes = 2;
+            self.spares = rng.pick(&[0, 1, 1, 2]);
+            self.config.promotes = self.spares > 0 && rng.chance(800);
+        }
     }
 
     /// A quiet cluster of `nodes` with the default timings, for stories with their own faults.
@@ -156,5 +169,6 @@ fn config(rng: &mut Rng) -> Config {
         retained_bytes: rng.pick(&[0, 500, 10_000]),
         promotes: false,
         dead_after: None,
+        witness: false,
     }
 }

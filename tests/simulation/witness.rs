@@ -1,137 +1,97 @@
-//! One member as seen from outside: what it asked storage to keep, what is truly on its platter,
-//! and by which configuration it counts.
+//! The witness of a pair, behind a network that loses and delays: requests and answers, each by
+//! itself, so that a change may come there long after whoever asked for it has given up or died.
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
-use remember::consensus::{
-    Boot, Configuration, Index, IoSeq, MemberId, Payload, Placed, Position, Record, Term,
-};
+use remember::consensus::{Answer, Ask, Input, NodeId, Word};
 
-use super::image::Image;
+use super::machine::Life;
+use super::tally::Counted;
+use super::world::{Deed, Event, World, tell};
 
-/// One member. Its platter stays here when its disk is gone for ever: it may still be counted on
-/// the word that was given then.
-pub(crate) struct Witness {
-    pub(crate) boot: Boot,
-    pub(crate) issued: Image,
-    pub(crate) durable: Image,
-    pub(crate) pending: VecDeque<(IoSeq, Vec<Record>)>,
-    /// By what it counts, worked out from what it issued.
-    pub(crate) standing: Standing,
-    pub(crate) term: Term,
-    pub(crate) commit: Index,
-    pub(crate) running: bool,
-    /// Whether its disk is not what it was.
-    pub(crate) lost: bool,
-    /// What its disk held before it became an old copy of itself.
-    pub(crate) forgotten: Image,
-}
+/// How long a request may take until it is given up, in milliseconds.
+const PATIENCE_MILLIS: (u64, u64) = (50, 400);
+/// How long one may be on its way, in milliseconds, while things go wrong.
+const LATE_MILLIS_MAX: u64 = 8000;
 
-impl Witness {
-    /// A member as it starts: with what its disk holds, and with what it was told is agreed.
-    pub(crate) fn new(boot: Boot, image: &Image, known: impl Iterator<Item = Placed>) -> Self {
-        Self {
-            boot,
-            issued: image.clone(),
-            durable: image.clone(),
-            pending: VecDeque::new(),
-            standing: Standing::new(known, image),
-            term: image.hard.term,
-            commit: image.base.index,
-            running: true,
-            lost: false,
-            forgotten: Image::default(),
+impl World {
+    /// A node asks. It waits for one answer at a time.
+    pub(crate) fn ask_witness(&mut self, id: NodeId, request: u64, ask: &Ask) {
+        tell!(self, "{id:?} asks the witness: {ask:?}");
+        let life = self.machine(id).life().expect("it runs");
+        let before = self.member(id).asked_witness.replace(request);
+        assert_eq!(before, None, "{id:?} asks before it was answered");
+        let patience = self.rng.millis(PATIENCE_MILLIS.0, PATIENCE_MILLIS.1);
+        self.process_after(id, patience, Deed::Witnessed(request, Answer::Unknown));
+        if self.troubled && self.rng.chance(20) {
+            let away = self.rng.millis(10, self.plan.fault_lasts_millis);
+            self.witness_away_until = self.now + away;
+        }
+        let is_lost = self.now < self.witness_away_until || self.is_unlucky(100);
+        if is_lost {
+            self.count(Counted::WitnessSilent);
+            return;
+        }
+        let times = if self.is_unlucky(50) { 2 } else { 1 };
+        for _ in 0..times {
+            let delay = self.way_to_witness();
+            let ask = ask.clone();
+            self.after(
+                delay,
+                Event::AtWitness {
+                    from: id,
+                    life,
+                    request,
+                    ask,
+                },
+            );
         }
     }
 
-    /// Whether an entry is on the platter, or was when that platter was last there.
-    pub(crate) fn holds(&self, position: Position) -> bool {
-        self.durable.covers(position) || self.forgotten.covers(position)
-    }
-
-    /// Storage is asked to keep a record.
-    pub(crate) fn issue(&mut self, record: &Record) {
-        self.issued.add(record);
-        self.standing.add(record);
-    }
-
-    /// Whether it must not let a member in that says to be one since `since`: what it knows to be
-    /// agreed on is newer, and neither that nor anything later names that member.
-    pub(crate) fn has_removed(&self, member: MemberId, since: Position) -> bool {
-        let (position, agreed) = self.standing.at(self.commit);
-        let is_named = agreed.names(member) || self.standing.may_name(member, self.commit);
-        !is_named && since <= *position
-    }
-}
-
-/// By which configuration a member counts: the newest of those that it was given as agreed on, and
-/// of those in its log, agreed on or not.
-pub(crate) struct Standing {
-    given: Placed,
-    logged: VecDeque<Placed>,
-}
-
-impl Standing {
-    fn new(known: impl Iterator<Item = Placed>, image: &Image) -> Self {
-        let given = known.max_by_key(|(position, _)| *position);
-        let mut standing = Self {
-            given: given.expect("every member knows who belonged when it first did"),
-            logged: VecDeque::new(),
-        };
-        for entry in &image.entries {
-            standing.add(&Record::Entry(entry.clone()));
-        }
-        standing
-    }
-
-    /// By what it counts.
-    pub(crate) fn in_force(&self) -> &Configuration {
-        let newest = self.logged.back().unwrap_or(&self.given);
-        &newest.1
-    }
-
-    /// The newest up to `index`, or the one that it was given.
-    fn at(&self, index: Index) -> &Placed {
-        let until = |placed: &&Placed| placed.0.index <= index;
-        self.logged.iter().rfind(until).unwrap_or(&self.given)
-    }
-
-    /// Whether one behind `agreed`, which may yet be agreed on, names a member.
-    fn may_name(&self, member: MemberId, agreed: Index) -> bool {
-        let later = self.logged.iter().filter(|(at, _)| at.index > agreed);
-        later.into_iter().any(|(_, later)| later.names(member))
-    }
-
-    /// A snapshot or a welcome brings one.
-    pub(crate) fn give(&mut self, placed: Placed) {
-        if placed.0 > self.given.0 {
-            self.given = placed;
-        }
-        let given = self.given.0;
-        self.logged.retain(|(position, _)| *position > given);
-    }
-
-    fn add(&mut self, record: &Record) {
-        match record {
-            Record::Entry(entry) => {
-                self.logged.retain(|(at, _)| at.index < entry.index);
-                if let Payload::Configuration(configuration) = &entry.payload
-                    && entry.position() > self.given.0
-                {
-                    let placed = (entry.position(), configuration.clone());
-                    self.logged.push_back(placed);
+    /// A request comes to the witness, whatever has become of the one who asked.
+    pub(crate) fn reach_witness(&mut self, from: NodeId, life: Life, request: u64, ask: &Ask) {
+        let waits = self.machine(from).life() == Some(life)
+            && (self.machine(from).member()).is_some_and(|it| it.asked_witness == Some(request));
+        let before = self.oracle.register.named();
+        let answer = self.oracle.register.carry_out(ask);
+        tell!(self, "the witness does {ask:?} for {from:?}: {answer:?}");
+        match (&answer, ask) {
+            (Answer::Swapped, Ask::Swap { to, .. }) => {
+                if !waits {
+                    self.count(Counted::WitnessLate);
+                }
+                if before.is_some() && matches!(to.word, Word::Pair(..)) {
+                    self.count(Counted::PairsAgain);
                 }
             }
-            Record::Base { position, keep_log } => {
-                if !keep_log {
-                    self.logged.clear();
-                }
-                let covered = |placed: &mut Placed| placed.0.index <= position.index;
-                while let Some(placed) = self.logged.pop_front_if(covered) {
-                    self.given = placed;
-                }
-            }
-            Record::HardState(_) | Record::Peer(_) => {}
+            (Answer::Holds(_), Ask::Swap { .. }) => self.count(Counted::WitnessTaken),
+            _ => {}
+        }
+        if self.is_unlucky(100) {
+            return;
+        }
+        let delay = self.way_to_witness();
+        let told = Event::Process(from, life, Deed::Witnessed(request, answer));
+        self.after(delay, told);
+    }
+
+    /// An answer has come, or the request is given up.
+    pub(crate) fn witnessed(&mut self, id: NodeId, request: u64, answer: Answer) {
+        let waits = |asked: &mut u64| *asked == request;
+        if self.member(id).asked_witness.take_if(waits).is_some() {
+            self.input(id, Input::Witness { request, answer });
+        }
+    }
+
+    fn is_unlucky(&mut self, of_thousand: u64) -> bool {
+        self.troubled && self.rng.chance(of_thousand)
+    }
+
+    fn way_to_witness(&mut self) -> Duration {
+        if self.is_unlucky(100) {
+            self.rng.millis(1, LATE_MILLIS_MAX)
+        } else {
+            self.rng.micros(100, 5000)
         }
     }
 }

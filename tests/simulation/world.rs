@@ -6,8 +6,8 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use remember::consensus::{
-    ClusterId, Epoch, Hello, Incarnation, LinkEvent, MemberId, Membership, Message, NodeId, Output,
-    Placed, Report, Term,
+    Answer, Ask, ClusterId, Epoch, Hello, Incarnation, LinkEvent, MemberId, Membership, Message,
+    NodeId, Output, Placed, Report, Term,
 };
 use remember::state::View;
 
@@ -56,6 +56,8 @@ pub(crate) struct World {
     outputs: Vec<Output>,
     /// No member comes or goes before this time.
     pub(crate) churn_not_before: Duration,
+    /// The witness of a pair cannot be reached before this time.
+    pub(crate) witness_away_until: Duration,
 }
 
 /// Something that happens at a time.
@@ -84,6 +86,13 @@ pub(crate) enum Event {
     Client(usize),
     /// A client gives up waiting for an operation.
     GiveUp(usize),
+    /// A request comes to the witness of the pair.
+    AtWitness {
+        from: NodeId,
+        life: Life,
+        request: u64,
+        ask: Ask,
+    },
     /// Something goes wrong.
     Fault,
     /// The members change.
@@ -126,6 +135,8 @@ pub(crate) enum Deed {
     Adopted(Membership),
     /// Is turned away by a peer, with a sentence.
     TurnedAway(String),
+    /// Its witness has answered, or is not waited for any longer.
+    Witnessed(u64, Answer),
     /// The power fails under it.
     LosePower,
 }
@@ -196,6 +207,7 @@ impl World {
             scheduled: 0,
             outputs: Vec::new(),
             churn_not_before: CALM,
+            witness_away_until: Duration::ZERO,
             plan,
         };
         world.lay_spare_disks();
@@ -332,6 +344,12 @@ impl World {
             Event::Resume(id, life) => self.resume(id, life),
             Event::Client(client) => self.client_acts(client),
             Event::GiveUp(operation) => self.give_up(operation),
+            Event::AtWitness {
+                from,
+                life,
+                request,
+                ask,
+            } => self.reach_witness(from, life, request, &ask),
             Event::Fault => self.fault(),
             Event::Churn => self.churn(),
             Event::Mend(mending) => self.mend(&mending),
@@ -366,6 +384,7 @@ impl World {
             Deed::Told { about, report } => self.told(id, about, report),
             Deed::Adopted(membership) => self.adopted(id, membership),
             Deed::TurnedAway(sentence) => self.ends_turned_away(id, &sentence),
+            Deed::Witnessed(request, answer) => self.witnessed(id, request, answer),
             Deed::LosePower => self.lose_power_now(id),
         }
     }

@@ -1,0 +1,291 @@
+//! A pair that survives the loss of either, by a register that somebody else keeps (R17).
+//!
+//! ```text
+//!             who lost the other              {1} is agreed on, alone
+//!   n: pair @ i ----------> n+1: sole 1 @ i -----------------+
+//!        ^                    |    ^                         |
+//!        |                    +----+ once more,              v
+//!        |                      after a restart        2 registers, catches up, votes
+//!        +------- n: pair @ j <------------------------------+
+//!                  by 1, once both have agreed on j
+//! ```
+//!
+//! *Alone* is who has changed the register to name it, has been told so, and has known no leader
+//! since. It counts as both in each set of two that it is one of
+//! ([`Configuration::reached`](super::Configuration)): the other can agree on nothing in such a
+//! set but with it, or alone; and alone is nobody whom the register does not name. Four rules:
+//!
+//! - Only an own change that is confirmed makes a node alone. To have read that it is named does
+//!   not, for a change of long ago may still be on its way (a restart forgets that one is alone).
+//! - Who is named is the only one to take that back, and is alone no more before it asks for it.
+//! - Who has the configuration of the pair, and no other, may change `pair` to its own name: then
+//!   it holds all that the pair agreed on. Who is named may change that to its own name again.
+//! - What the register says of an earlier configuration is void once a later one is agreed on:
+//!   its leader writes what is so now. Where nothing is written, it first appends its configuration
+//!   anew, so that whoever was alone by a register that is lost has followed it since.
+//!
+//! A node that is alone makes itself the only voter as soon as it leads, and needs no register from
+//! then on. Whatever the register says or fails to say costs time only: no answer is a no.
+
+use std::collections::BTreeSet;
+
+use super::register::{Answer, Ask, Register, Word};
+use super::role::RoleState;
+use super::{Event, Index, MemberId, Mono, Node, Output, Upkeep};
+
+/// How many election timeouts pass until a value that needs no change is looked at again, to notice
+/// that it was lost.
+const LOOK_AGAIN_TIMEOUTS: u32 = 32;
+
+/// What a node knows of the register, and wants of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Witness {
+    /// What it held when it was last heard of, if anything is known.
+    known: Option<Held>,
+    /// The request under way. One at a time.
+    asked: Option<Asked>,
+    /// Names requests: no two boots share a name.
+    requests: u64,
+    /// When it is read again, if there is need.
+    read_at: Mono,
+    /// When another voter was last heard.
+    heard: Mono,
+    /// Whether this node counts as both of a pair.
+    alone: bool,
+    /// The configuration that this leader has appended to make the register.
+    renewed: Option<Index>,
+}
+
+/// A value that was told, or that there was none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Held(Option<Register>);
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Asked {
+    request: u64,
+    ask: Ask,
+    /// Whether this node is alone once it is confirmed.
+    to_be_alone: bool,
+}
+
+impl Witness {
+    pub(super) fn named_from(requests: u64, now: Mono) -> Self {
+        Self {
+            known: None,
+            asked: None,
+            requests,
+            read_at: now,
+            heard: now,
+            alone: false,
+            renewed: None,
+        }
+    }
+
+    /// Another voter was heard.
+    pub(super) fn heard(&mut self, now: Mono) {
+        self.heard = now;
+    }
+
+    /// The role of this node ends: it is alone no more, nor by what it has asked for.
+    pub(super) fn role_left(&mut self, now: Mono) {
+        self.alone = false;
+        self.renewed = None;
+        self.read_at = now;
+        if let Some(asked) = &mut self.asked {
+            asked.to_be_alone = false;
+        }
+    }
+}
+
+impl Node {
+    /// This member, where its word stands for both of a pair.
+    pub(super) fn alone(&self) -> Option<MemberId> {
+        self.witness.alone.then_some(self.member)
+    }
+
+    /// Whether a cluster of one may become a pair: then the one that is left can go on alone again,
+    /// whatever happens to the other on the way.
+    pub(super) fn may_become_a_pair(&self) -> bool {
+        let is_named =
+            |held: Register| matches!(held.word, Word::Sole(who, _) if who == self.member);
+        let held = self.witness.known.and_then(|held| held.0);
+        self.config.witness && held.is_some_and(is_named)
+    }
+
+    /// An answer came. One to an earlier boot is none to this one.
+    pub(super) fn witness_answered(&mut self, request: u64, answer: Answer) {
+        let is_meant = |asked: &mut Asked| asked.request == request;
+        let Some(asked) = self.witness.asked.take_if(is_meant) else {
+            return;
+        };
+        let timeout = self.config.election_timeout;
+        let looks = matches!(self.role, RoleState::Candidate(_));
+        let later = if looks {
+            timeout
+        } else {
+            timeout * LOOK_AGAIN_TIMEOUTS
+        };
+        let (known, pause) = match (answer, asked.ask) {
+            (Answer::Holds(held), _) => (Some(Held(held)), later),
+            (Answer::Swapped, Ask::Swap { to, .. }) => {
+                let (position, _) = self.configurations.newest();
+                if asked.to_be_alone && to.word == Word::Sole(self.member, position.index) {
+                    self.witness.alone = true;
+                    self.event(Event::Alone);
+                }
+                (Some(Held(Some(to))), later)
+            }
+            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, timeout),
+        };
+        self.witness.known = known;
+        self.witness.read_at = self.now.after(pause);
+        if known.is_some_and(|held| held.0.is_some()) {
+            self.witness.renewed = None;
+        }
+    }
+
+    /// A leader that is alone makes itself the only voter.
+    pub(super) fn keep_alone(&mut self) {
+        let pair = self.configuration().pair();
+        let Some(pair) = pair.filter(|_| self.witness.alone) else {
+            return;
+        };
+        let me = self.member;
+        let removed: BTreeSet<_> = pair.into_iter().filter(|it| *it != me).collect();
+        self.change_by_itself(Upkeep::Alone, BTreeSet::new(), removed);
+    }
+
+    /// Asks what is to be asked now.
+    pub(super) fn watch_witness(&mut self) {
+        if !self.configuration().pairs(self.member) {
+            self.witness.alone = false;
+        }
+        self.renew_for_witness();
+        let due = self.errand().filter(|(at, _)| *at <= self.now);
+        let Some((_, errand)) = due else {
+            return;
+        };
+        self.witness.requests += 1;
+        let request = self.witness.requests;
+        let ask = errand.ask.clone();
+        self.witness.asked = Some(Asked { request, ..errand });
+        self.outbox.push(Output::Witness { request, ask });
+    }
+
+    /// When the register has to be asked, if that is known.
+    pub(super) fn witness_deadline(&self) -> Option<Mono> {
+        self.errand().map(|(at, _)| at)
+    }
+
+    /// What is to be asked next, and when.
+    fn errand(&self) -> Option<(Mono, Asked)> {
+        let witness = &self.witness;
+        if !self.config.witness || witness.asked.is_some() || witness.alone {
+            return None;
+        }
+        let looks = matches!(self.role, RoleState::Candidate(_));
+        let (not_before, wanted) = if looks {
+            let waits = self.can_stand() && self.configuration().pairs(self.member);
+            let lost_at = witness.heard.after(self.config.election_timeout);
+            waits.then_some((lost_at, None))?
+        } else {
+            (self.now, Some(self.word()?))
+        };
+        let swap = |Held(held)| {
+            let to = match (held, wanted) {
+                (Some(held), None) => held.next(self.word_alone(held)?)?,
+                (Some(held), Some(word)) => {
+                    held.next(self.replaces(held, word).then_some(word)?)?
+                }
+                (None, Some(word)) if self.has_renewed() => Register::first(word),
+                (None, _) => return None,
+            };
+            Some(Ask::Swap { from: held, to })
+        };
+        let (at, ask) = match witness.known.and_then(swap) {
+            Some(swap) => (not_before, swap),
+            None => (not_before.max(witness.read_at), Ask::Read),
+        };
+        let asked = Asked {
+            request: 0,
+            to_be_alone: looks && ask != Ask::Read,
+            ask,
+        };
+        Some((at, asked))
+    }
+}
+
+// What the register is to say.
+impl Node {
+    /// What a candidate changes this value to, to be alone: it may do so if it is named already, or
+    /// if it has the configuration that the pair has agreed on. A change of that pair that is under
+    /// way is agreed on by the pair as well, so whoever has it may ask, too.
+    fn word_alone(&self, held: Register) -> Option<Word> {
+        let (position, present) = self.configurations.newest();
+        let may = match held.word {
+            Word::Sole(named, _) => named == self.member,
+            Word::Pair(pair, at) if present.is_joint() => {
+                present.outgoing_pair() == Some(pair) && at < position.index
+            }
+            Word::Pair(pair, at) => present.pair() == Some(pair) && at == position.index,
+        };
+        may.then_some(Word::Sole(self.member, position.index))
+    }
+
+    /// What it should say by the configuration that is agreed on: the word of a leader, and of a
+    /// follower of one. Each of a pair has the other's acknowledgement of all that is agreed on
+    /// from then on, and of what was before: the leader by its own entry, the follower since it
+    /// gave the leader its vote.
+    fn word(&self) -> Option<Word> {
+        let agrees = match &self.role {
+            RoleState::Leader(leader) => self.commit >= leader.noop,
+            RoleState::Follower(follower) => follower.leader.is_some(),
+            RoleState::Candidate(_) => false,
+        };
+        let (position, present) = self.configurations.newest();
+        if !agrees || self.commit < position.index || !present.counts(self.member) {
+            return None;
+        }
+        if let Some(pair) = present.pair() {
+            return Some(Word::Pair(pair, position.index));
+        }
+        let is_only_one = present.is_only(self.member);
+        is_only_one.then_some(Word::Sole(self.member, position.index))
+    }
+
+    /// Whether this node replaces that value by the word that is true now. Whoever is named takes
+    /// that back itself, whether it leads or not, or belongs to the voters no more; everything else
+    /// is the leader's, if it is about an earlier configuration.
+    fn replaces(&self, held: Register, word: Word) -> bool {
+        let (position, present) = self.configurations.newest();
+        let leads = self.leading().is_some();
+        match held.word {
+            Word::Sole(named, _) if named == self.member => matches!(word, Word::Pair(..)),
+            Word::Sole(named, at) => leads && at < position.index && !present.lets_vote(named),
+            Word::Pair(_, at) => leads && at < position.index,
+        }
+    }
+
+    /// Where nothing was ever written, or what was is lost, a leader appends its configuration
+    /// anew: nobody who was alone by a value that is lost agrees on that and stays alone.
+    fn renew_for_witness(&mut self) {
+        let is_empty = self.witness.known == Some(Held(None)) && self.witness.asked.is_none();
+        let Some(leader) = self.leading().filter(|_| is_empty && self.config.witness) else {
+            return;
+        };
+        if self.word().is_none() || self.has_renewed() {
+            return;
+        }
+        if let Ok(present) = self.changeable(leader).cloned() {
+            self.appoint(present);
+            let (position, _) = self.configurations.newest();
+            self.witness.renewed = Some(position.index);
+        }
+    }
+
+    /// Whether the configuration in force was appended by this leader to make the register.
+    fn has_renewed(&self) -> bool {
+        let (position, _) = self.configurations.newest();
+        self.witness.renewed == Some(position.index)
+    }
+}
