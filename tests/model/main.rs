@@ -1,10 +1,10 @@
 //! A model check of the very `Node`: every order of events in small worlds, exhaustively.
 //!
 //! A world is two or three nodes, what is on its way between them, and their platters. From each
-//! state, everything that may happen next is tried (by the crate stateright): any message arrives, again,
-//! late or never; a node waits in vain; one crashes and has what was durable; a client writes; the
-//! voters change. After every step the rules of `ledger` hold. What simulations meet by chance is
-//! met here for certain, within these bounds:
+//! state, everything that may happen next is tried (by the crate stateright): any message arrives,
+//! again, late or never; a node waits in vain; one crashes and has what was durable; a client
+//! writes; the voters change. After every step the rules of `ledger` hold. What simulations meet
+//! by chance is met here for certain, within these bounds:
 //!
 //! - Nodes: three voters, a pair, or two and a learner that has caught up and is to vote.
 //! - One crash, of a node that is named, which loses what its platter lacks and is there again at
