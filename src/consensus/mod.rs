@@ -20,7 +20,8 @@
 //! `progress` is one follower as the leader sees it; `read` confirms linearizable reads;
 //! `forward` passes requests to the leader; `transfer` hands over; `configuration` says who belongs
 //! and what they agree on, `change` changes that, and `upkeep` does so by itself; `witness` lets
-//! one of two go on alone; `identity` judges who comes, and `boots` tells a disk from its copies.
+//! one of two go on alone; `identity` judges who comes, and `boots` tells a disk from its copies;
+//! [`Presence`] tells a member that was let go from one that somebody removed.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -43,6 +44,7 @@ mod log;
 mod message;
 mod node;
 mod output;
+mod presence;
 mod progress;
 mod quorum;
 mod read;
@@ -76,5 +78,6 @@ pub use message::{
 };
 pub use node::Node;
 pub use output::{HardState, Output, PeerRecord, Record, Write};
+pub use presence::Presence;
 pub use register::{Answer, Ask, Register, Word};
 pub use status::{Recovered, Status};

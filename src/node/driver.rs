@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -29,7 +30,7 @@ use super::snapshots::{Transfers, push};
 use super::waiting::Waiting;
 use crate::consensus::{
     self, Boot, Change, Entry, Epoch, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId,
-    Output, Position, Status,
+    Output, Position, Presence, Status,
 };
 use crate::state::Outcome;
 use crate::storage::{Completion, FileDisk, Job, Journal};
@@ -37,10 +38,6 @@ use crate::wire::Packet;
 
 /// Things taken into one turn at most, so that beats are not delayed by a flood.
 const TURN_MAX: usize = 512;
-/// Within how many election timeouts a member that was removed while it followed a leader hears of
-/// it. Whoever left as dead was silent for longer
-/// ([`DEAD_AFTER_TIMEOUTS_MIN`](consensus::Config::DEAD_AFTER_TIMEOUTS_MIN)).
-const REMOVED_WITHIN_TIMEOUTS: u32 = 5;
 /// How often requests that nobody waits for any more are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
@@ -86,8 +83,7 @@ pub(super) struct Driver {
     backlog: VecDeque<Job<FileDisk>>,
     transfers: Transfers,
     dialing: Dialing,
-    /// When this node last knew a leader, which speaks to members only.
-    led: Option<Instant>,
+    presence: Presence,
     waiting: Waiting,
     abstention: Abstention,
     /// The newest boot of each peer: words of an older one are not heard any more.
@@ -115,12 +111,12 @@ impl Driver {
     ) -> Self {
         Self {
             dialing: Dialing::new(Rc::clone(&context)),
+            presence: Presence::new(context.settings.engine.election_timeout, uptime()),
             context,
             shared,
             journal,
             backlog: VecDeque::new(),
             transfers,
-            led: None,
             waiting: Waiting::default(),
             abstention: Abstention::default(),
             boots: BTreeMap::new(),
@@ -260,6 +256,7 @@ impl Driver {
             Event::TurnedAway(sentence) => self.stopped = Some(Stopped::TurnedAway(sentence)),
             Event::Removed(since, sentence) => self.removed(since, sentence),
             Event::Welcomed(membership) => {
+                self.presence.welcomed(uptime());
                 self.inputs.push(Input::Welcomed(membership.settled));
             }
         }
@@ -291,17 +288,14 @@ impl Driver {
         self.inputs.push(Input::Change { ticket, change });
     }
 
-    /// The cluster goes on without this node. One that was removed while it followed a leader ends,
-    /// as whoever removed it expects; one that has been away, and was started to join, comes back.
+    /// The cluster goes on without this node. One that was removed while its leader heard it ends, as
+    /// whoever removed it expects; one that has been away, and was started to join, comes back.
     fn removed(&mut self, since: Position, sentence: String) {
         if self.context.since() > since {
             // It has come back since it asked.
             return;
         }
-        let settings = &self.context.settings;
-        let recent = settings.engine.election_timeout * REMOVED_WITHIN_TIMEOUTS;
-        let was_led = self.led.is_some_and(|at| at.elapsed() < recent);
-        if was_led || !settings.joins {
+        if self.presence.was_there(uptime()) || !self.context.settings.joins {
             self.stopped = Some(Stopped::Removed(sentence));
         } else if !self.context.registers.replace(true) {
             info!(sentence, "joining again");
@@ -395,9 +389,8 @@ impl Driver {
         }
         self.submit_backlog();
         self.choose_peers();
-        if status.leader.is_some() {
-            self.led = Some(Instant::now());
-        }
+        let word = (status.leader).map(|_| (status.term, status.alive.contains(&status.id)));
+        self.presence.turned(uptime(), word);
         self.consider_snapshot(&status);
         self.publish(status);
     }
@@ -569,6 +562,12 @@ impl Driver {
             changed
         });
     }
+}
+
+/// The time since the machine was started, which runs on while it sleeps.
+fn uptime() -> Duration {
+    // Neither part of it is ever negative.
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
 fn tell(event: &consensus::Event) {

@@ -1,0 +1,144 @@
+//! Whether this node was there of late: whether its leader heard it, by that leader's own word.
+//!
+//! It decides what a member does that hears of its removal (S7). Whoever was there was removed
+//! because somebody wanted that; whoever was not has been let go as dead, and may come back.
+//!
+//! To have heard a leader proves nothing. One that a node cannot answer still reaches it; and beats
+//! that waited while the process was stopped, or the machine slept, are read later as though they
+//! were new. So what counts is that a leader says it hears this node, and of what it says right
+//! behind a pause nothing does. Not here: what a node does then, and any clock.
+
+use std::time::Duration;
+
+use super::Term;
+
+/// A loop that turns later than so many election timeouts after the turn before did not run.
+const PAUSED_TIMEOUTS: u32 = 2;
+/// What is heard within so many behind a pause may have waited for its end.
+const STALE_TIMEOUTS: u32 = 1;
+/// Whoever was heard within so many was there. Nobody leaves as dead who was silent for less
+/// ([`DEAD_AFTER_TIMEOUTS_MIN`](super::Config::DEAD_AFTER_TIMEOUTS_MIN)).
+const THERE_TIMEOUTS: u32 = 5;
+
+/// The presence of one node. Its times are those of one clock that runs on whatever stops: not while
+/// the process runs only, nor while the machine is awake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Presence {
+    election_timeout: Duration,
+    turned: Duration,
+    /// Until when nothing counts.
+    stale_until: Duration,
+    /// When a leader last said that it hears this node, and of which term it was.
+    heard: Option<(Duration, Term)>,
+}
+
+impl Presence {
+    /// That of a node that starts.
+    pub fn new(election_timeout: Duration, now: Duration) -> Self {
+        Self {
+            election_timeout,
+            turned: now,
+            stale_until: now,
+            heard: None,
+        }
+    }
+
+    /// Takes in that the loop turned, and whether the leader of a term hears this node, if there is
+    /// a leader.
+    pub fn turned(&mut self, now: Duration, word: Option<(Term, bool)>) {
+        if self.paused(now) {
+            self.heard = None;
+            self.stale_until = now + self.election_timeout * STALE_TIMEOUTS;
+        }
+        self.turned = now;
+        match word {
+            Some((term, true)) if now >= self.stale_until => self.heard = Some((now, term)),
+            // One that was just elected has heard nobody yet, which says nothing.
+            Some((term, false)) if self.heard.is_some_and(|(_, of)| of == term) => {
+                self.heard = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// The cluster has taken this node in again: what it hears from now on is no older than that.
+    pub fn welcomed(&mut self, now: Duration) {
+        self.stale_until = now;
+    }
+
+    /// Whether this node was there a moment ago.
+    pub fn was_there(&self, now: Duration) -> bool {
+        let recent = self.election_timeout * THERE_TIMEOUTS;
+        let heard = |(at, _)| now.saturating_sub(at) < recent;
+        !self.paused(now) && self.heard.is_some_and(heard)
+    }
+
+    fn paused(&self, now: Duration) -> bool {
+        now.saturating_sub(self.turned) > self.election_timeout * PAUSED_TIMEOUTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(300);
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// A node that its leader heard at each of these turns.
+    fn heard(turns: impl IntoIterator<Item = u64>) -> Presence {
+        let mut presence = Presence::new(TIMEOUT, at(0));
+        for turn in turns {
+            presence.turned(at(turn), Some((Term(1), true)));
+        }
+        presence
+    }
+
+    #[test]
+    fn who_was_heard_a_moment_ago_was_there() {
+        let mut presence = heard((0..1000).step_by(50));
+        assert!(presence.was_there(at(1000)));
+        // Nobody leads for a moment, then somebody who has heard nobody yet.
+        presence.turned(at(1300), None);
+        presence.turned(at(1400), Some((Term(2), false)));
+        assert!(presence.was_there(at(1400)));
+        for turn in (1500..3000).step_by(100) {
+            presence.turned(at(turn), None);
+        }
+        assert!(!presence.was_there(at(3000)), "that was long ago");
+        assert!(!Presence::new(TIMEOUT, at(0)).was_there(at(1)));
+    }
+
+    #[test]
+    fn who_hears_and_is_not_heard_was_not_there() {
+        let mut presence = heard((0..1000).step_by(50));
+        presence.turned(at(1000), Some((Term(1), false)));
+        assert!(!presence.was_there(at(1000)));
+    }
+
+    #[test]
+    fn what_waited_while_the_process_was_stopped_is_no_news() {
+        let mut presence = heard((0..1000).step_by(50));
+        assert!(!presence.was_there(at(6000)), "before the first turn, too");
+        for turn in [6000, 6001, 6299] {
+            presence.turned(at(turn), Some((Term(1), true)));
+            assert!(!presence.was_there(at(turn)), "at {turn} ms");
+        }
+        // It was not let go, and is there again.
+        presence.turned(at(6300), Some((Term(1), true)));
+        assert!(presence.was_there(at(6300)));
+    }
+
+    #[test]
+    fn who_came_back_right_behind_a_pause_is_there() {
+        let mut presence = heard((0..1000).step_by(50));
+        presence.turned(at(6000), Some((Term(1), true)));
+        presence.welcomed(at(6010));
+        assert!(!presence.was_there(at(6010)));
+        presence.turned(at(6020), Some((Term(1), true)));
+        assert!(presence.was_there(at(6020)));
+    }
+}
