@@ -32,7 +32,8 @@ const QUEUED_BYTES_MAX: usize = 16 << 20;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a connection that TLS refuses is told of: strangers must not fill the log.
+/// How often a connection that TLS refuses is told of, and how often who is refused for one and the
+/// same reason as the one before: neither strangers nor those who ask again may fill the log.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// The links that are read, one a peer at most.
@@ -69,7 +70,7 @@ pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
                 let (context, readers) = (Rc::clone(&context), Rc::clone(&readers));
                 let refusals = Rc::clone(&refusals);
                 links.spawn_local(async move {
-                    let opening = open(&context, &readers, stream);
+                    let opening = open(&context, &readers, &refusals, stream);
                     let opened = timeout(HANDSHAKE_TIMEOUT, opening).await;
                     drop(permit);
                     match opened {
@@ -90,11 +91,13 @@ pub(super) async fn accept(context: Rc<Context>, listener: TcpListener) {
     }
 }
 
-/// What TLS refused.
+/// Who was refused, by TLS or with a verdict.
 #[derive(Default)]
 struct Refusals {
     told_at: Cell<Option<Instant>>,
     untold: Cell<u64>,
+    /// The last verdict that was told, and when.
+    verdict: RefCell<Option<(NodeId, String, Instant)>>,
 }
 
 impl Refusals {
@@ -107,6 +110,19 @@ impl Refusals {
         self.told_at.set(Some(Instant::now()));
         let untold = self.untold.take();
         warn!(%from, sentence, untold, "link refused");
+    }
+
+    fn tell_verdict(&self, peer: NodeId, sentence: &str) {
+        let told = self.verdict.borrow_mut().take();
+        let told = told.filter(|(to, what, at)| {
+            (*to, what.as_str()) == (peer, sentence) && at.elapsed() < TELL_EVERY
+        });
+        match &told {
+            Some(_) => debug!(peer = peer.0, sentence, "link refused"),
+            None => warn!(peer = peer.0, sentence, "link refused"),
+        }
+        let now = || (peer, sentence.to_owned(), Instant::now());
+        self.verdict.replace(Some(told.unwrap_or_else(now)));
     }
 }
 
@@ -122,7 +138,12 @@ struct Link {
 }
 
 /// Answers a handshake.
-async fn open(context: &Context, readers: &Readers, stream: TcpStream) -> Result<Opened, Failure> {
+async fn open(
+    context: &Context,
+    readers: &Readers,
+    refusals: &Refusals,
+    stream: TcpStream,
+) -> Result<Opened, Failure> {
     stream.set_nodelay(true)?;
     let mut stream = match &context.settings.tls {
         Some(identity) => identity.accept_peer(stream).await?,
@@ -154,9 +175,7 @@ async fn open(context: &Context, readers: &Readers, stream: TcpStream) -> Result
         verdict = context.register(&theirs).await;
     }
     match &verdict {
-        Verdict::Refused { sentence, .. } => {
-            warn!(peer = theirs.id.0, sentence, "link refused");
-        }
+        Verdict::Refused { sentence, .. } => refusals.tell_verdict(theirs.id, sentence),
         // Only a member of this very cluster says where a member is.
         Verdict::Registered(_) => info!(peer = theirs.id.0, at = %theirs.peer, "registered"),
         Verdict::Welcome | Verdict::Noted | Verdict::AskLeader(_) => {}

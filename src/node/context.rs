@@ -143,7 +143,7 @@ impl Context {
             }
             Ok(Err(Unchanged::Refused(ChangeRefusal::NotLeader))) => self.send_on(),
             Ok(Err(Unchanged::Refused(refusal @ ChangeRefusal::Taken(_)))) => {
-                Verdict::refused(Reason::Node, &refusal.to_string())
+                Verdict::refused(Reason::Busy, &refusal.to_string())
             }
             Ok(Err(unchanged @ Unchanged::Refused(ChangeRefusal::TooMany(_)))) => {
                 Verdict::refused(Reason::Other, &unchanged.to_string())

@@ -1,7 +1,9 @@
 //! How a node comes to a cluster that exists (S7): it goes through its peers, is told who leads,
 //! and registers there. The leader names it a learner; once that is agreed, it is welcomed.
 //!
-//! Nothing is decided here, and nothing is remembered: to register twice is the same as once.
+//! Nothing is decided here, and nothing is remembered: to register twice is the same as once. Whoever
+//! is told to wait asks steadily, for what it waits for heals by itself; only where a person must
+//! mend something the waits grow.
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tracing::{debug, info};
 use super::context::Context;
 use super::dialer::{DialError, Dialed, WAIT_REFUSED, dial, dial_at};
 use crate::consensus::{Membership, NodeId, Position};
-use crate::wire::{Introduction, Welcome};
+use crate::wire::{Introduction, Reason, Welcome};
 
 /// How long to wait before all are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -27,10 +29,11 @@ pub(super) async fn register(context: &Context) -> Membership {
             match ask(context, peer).await {
                 Asked::Welcomed(welcome) => return context.settle(*welcome),
                 Asked::InVain => {}
+                // That was the leader's word. All others would send this node there again.
+                Asked::Early => break,
                 Asked::Refused => is_refused = true,
             }
         }
-        // An earlier disk of this id counts as there for a moment after its end (R13).
         wait = if is_refused {
             (wait * 2).min(WAIT_REFUSED)
         } else {
@@ -43,6 +46,9 @@ pub(super) async fn register(context: &Context) -> Membership {
 enum Asked {
     Welcomed(Box<Welcome>),
     InVain,
+    /// The leader says to come again: an earlier disk of this id counts as there for a moment after
+    /// its end (R13).
+    Early,
     /// It may be that only a person changes that.
     Refused,
 }
@@ -62,6 +68,10 @@ async fn ask(context: &Context, peer: NodeId) -> Asked {
         Ok(Dialed::Noted(theirs)) => founded(context, theirs),
         // Whoever leads by now, it is somebody else.
         Ok(Dialed::SentOn(_) | Dialed::Up(..)) => Asked::InVain,
+        Err(DialError::TurnedAway {
+            reason: Reason::Busy,
+            ..
+        }) => Asked::Early,
         Err(DialError::Certificate(_) | DialError::TurnedAway { .. }) => Asked::Refused,
         Err(error) => {
             debug!(peer = peer.0, %error, "not registered");
