@@ -155,12 +155,10 @@ impl Node {
         present: &Configuration,
         member: MemberId,
     ) -> Result<(), ChangeRefusal> {
-        // A leader that has just been elected has heard nobody yet, which proves nothing.
-        let was_heard = |other: &MemberId| {
-            let follower = leader.followers.get(other);
-            follower.is_some_and(|it| self.now.since(it.heard) <= self.config.election_timeout)
+        let is_there = |other: MemberId| {
+            let follower = leader.followers.get(&other);
+            follower.is_none_or(|follower| !self.is_silent(other, follower))
         };
-        let is_there = |other: MemberId| other == self.member || was_heard(&other);
         let mut others = present.members().filter(|other| other.id == member.id);
         match others.find(|other| is_there(*other)) {
             Some(other) => Err(ChangeRefusal::Taken(other)),
@@ -189,7 +187,7 @@ impl Node {
         }
         let behind = |member: &&MemberId| {
             let follower = leader.followers.get(*member);
-            follower.is_some_and(|follower| !self.is_fit(follower))
+            follower.is_some_and(|follower| !self.is_fit(**member, follower))
         };
         match after.iter().find(behind) {
             Some(member) => Err(ChangeRefusal::Behind(*member)),
@@ -199,8 +197,18 @@ impl Node {
 
     /// Whether a follower is heard, and acknowledges what is agreed within an election timeout
     /// (scenario 41).
-    pub(super) fn is_fit(&self, follower: &Progress) -> bool {
-        self.hears(follower) && follower.keeps_up(self.config.election_timeout, self.now)
+    pub(super) fn is_fit(&self, member: MemberId, follower: &Progress) -> bool {
+        !self.refused.contains(&member)
+            && self.hears(follower)
+            && follower.keeps_up(self.config.election_timeout, self.now)
+    }
+
+    /// Whether a follower's process is gone (R18), or an election timeout has passed since it was
+    /// last heard, or the leader elected: one that has just been elected has heard nobody yet, which
+    /// proves nothing.
+    pub(super) fn is_silent(&self, member: MemberId, follower: &Progress) -> bool {
+        self.refused.contains(&member)
+            || self.now.since(follower.heard) > self.config.election_timeout
     }
 
     /// Appends a configuration. It is in force from here on.
@@ -231,6 +239,7 @@ impl Node {
             leader.followers.entry(member).or_insert_with(new);
         }
         self.cut_off.retain(|member| configuration.names(*member));
+        self.refused.retain(|member| configuration.names(*member));
         self.meet_the_named();
     }
 

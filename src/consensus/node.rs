@@ -47,6 +47,8 @@ pub struct Node {
     pub(super) ahead: BTreeMap<MemberId, (Boot, Position)>,
     /// Peers that cannot be reached, as far as this node's links tell.
     pub(super) cut_off: BTreeSet<MemberId>,
+    /// Those of them whose address refused since they were last heard: their processes are gone (R18).
+    pub(super) refused: BTreeSet<MemberId>,
     /// Pre-votes that were not granted yet and may still be, each with its time of arrival.
     pub(super) noted: BTreeMap<MemberId, (VoteRequest, Mono)>,
     pub(super) preference: Preference,
@@ -120,6 +122,7 @@ impl Node {
             configurations,
             ahead: BTreeMap::new(),
             cut_off: BTreeSet::new(),
+            refused: BTreeSet::new(),
             noted: BTreeMap::new(),
             preference: Preference::default(),
             rounds: names_of(boots.newest()),
@@ -215,7 +218,7 @@ impl Node {
         if !self.is_of_this_epoch(message.term()) {
             return;
         }
-        self.cut_off.remove(&from);
+        self.sees(from);
         if self.configuration().counts(from) {
             self.witness.heard(self.now);
         }

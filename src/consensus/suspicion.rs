@@ -74,7 +74,7 @@ impl Node {
     /// led under the older one no longer does.
     pub(super) fn link_up(&mut self, hello: &Hello) {
         let peer = hello.member;
-        self.cut_off.remove(&peer);
+        self.sees(peer);
         if !self.knows(peer) {
             let (agreed, _) = self.configurations.at(self.commit);
             if hello.since > *agreed && self.ahead.len() < MEMBERS_MAX {
@@ -118,15 +118,25 @@ impl Node {
         }
     }
 
+    /// It is there: it was heard, or has a link.
+    pub(super) fn sees(&mut self, peer: MemberId) {
+        self.cut_off.remove(&peer);
+        self.refused.remove(&peer);
+    }
+
     /// Whatever disk it runs on, it cannot be reached.
     pub(super) fn lose_sight_of(&mut self, peer: NodeId) {
+        self.cut_off.extend(self.disks_of(peer));
+    }
+
+    fn disks_of(&self, peer: NodeId) -> Vec<MemberId> {
         let members = self.configurations.in_force().members();
-        self.cut_off
-            .extend(members.filter(|member| member.id == peer));
+        members.filter(|member| member.id == peer).collect()
     }
 
     pub(super) fn link_refused(&mut self, peer: NodeId) {
         self.lose_sight_of(peer);
+        self.refused.extend(self.disks_of(peer));
         if let RoleState::Follower(follower) = &mut self.role
             && let Some(expected) = follower.leader.or(self.hard_state.vote)
             && expected.id == peer

@@ -183,7 +183,7 @@ impl<'a> View<'a> {
         let config = &self.node.config;
         let silence = self.now().since(follower.heard);
         match seat.votes {
-            true if self.node.is_fit(follower) => Standing::Firm,
+            true if self.node.is_fit(member, follower) => Standing::Firm,
             true if config.dead_after.is_some_and(|limit| silence >= limit) => Standing::Dead,
             true if self.has_heir(member) => Standing::Succeeded,
             true => Standing::Unsure,
@@ -196,10 +196,10 @@ impl<'a> View<'a> {
     /// that speak for one id are a mistake, which no leader settles.
     fn is_ready(self, learner: MemberId, follower: &Progress) -> bool {
         self.node.config.promotes
-            && self.node.is_fit(follower)
+            && self.node.is_fit(learner, follower)
             && !self.others_of(learner).any(|(other, _)| {
                 let follower = self.leader.followers.get(&other);
-                follower.is_none_or(|follower| !self.is_silent(follower))
+                follower.is_none_or(|follower| !self.node.is_silent(other, follower))
             })
     }
 
@@ -225,12 +225,6 @@ impl<'a> View<'a> {
     fn others_of(self, member: MemberId) -> impl Iterator<Item = (MemberId, Seat)> + 'a {
         let all = self.present.seats_of(member.id);
         all.filter(move |(other, _)| *other != member)
-    }
-
-    /// Whether an election timeout has passed since this follower was last heard, or the leader
-    /// elected. Whoever has not answered the first beat yet is not silent.
-    fn is_silent(self, follower: &Progress) -> bool {
-        self.now().since(follower.heard) > self.node.config.election_timeout
     }
 
     fn now(self) -> Mono {
