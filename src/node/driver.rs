@@ -407,7 +407,13 @@ impl Driver {
         };
         let configuration = node.newest_configuration().clone();
         self.shared.configuration.send_replace(Some(configuration));
-        self.boots.retain(|member, _| named.contains(&member.id));
+        // One that is named again must say anew where it is, and with which start: over a new link.
+        let gone = |member: &MemberId, _: &mut Boot| !named.contains(&member.id);
+        for (member, _) in self.boots.extract_if(.., gone) {
+            if let Some(peer) = self.context.peers.of(member.id) {
+                peer.parted.send_replace(Some(member.incarnation));
+            }
+        }
         self.transfers.keep_only(&named);
         self.shared.linked.send_if_modified(|linked| {
             let before = linked.len();
