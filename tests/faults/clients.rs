@@ -221,8 +221,13 @@ pub(crate) type Leaders = Mutex<BTreeMap<u64, u64>>;
 /// heard of, as where the disk was full, but never behind one that the node has led.
 pub(crate) fn watch(node: u64, record: &Record, leaders: &Leaders) {
     let mut client = Client::new(node::api(node));
-    let (mut newest, mut led) = (0, 0);
+    let (mut newest, mut led, mut disks) = (0, 0, 0);
     while !record.is_over.load(Ordering::Relaxed) {
+        // Counted after the process with the old disk is gone, and before the next one is there.
+        let exchanged = record.disks.load(Ordering::SeqCst);
+        if exchanged > disks {
+            (newest, led, disks) = (0, 0, exchanged);
+        }
         let answer = client.get("/v1/leader");
         if answer.is_none() {
             newest = led;

@@ -1,5 +1,6 @@
 //! The five nodes together: who leads, whether all answer, and what is waited for.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,14 +22,36 @@ const PROGRESS: u64 = 10;
 pub(crate) struct Cluster<'a> {
     pub(crate) nodes: Vec<Node>,
     pub(crate) record: &'a Record,
+    pub(crate) membership: Membership,
+}
+
+/// How often members came and went.
+#[derive(Default)]
+pub(crate) struct Membership {
+    /// Disks that were exchanged for empty ones, whose nodes vote again.
+    pub(crate) exchanged: u64,
+    /// Voters that the others let go.
+    pub(crate) let_go: u64,
+    /// Those of them that vote again, as the same process.
+    pub(crate) came_back: u64,
 }
 
 impl<'a> Cluster<'a> {
-    /// Starts all nodes, and waits until they answer.
+    /// Has all nodes found a cluster, and starts them again as nodes that join one.
     pub(crate) fn start(directory: &Path, record: &'a Record) -> Self {
         let nodes = NODES.map(|id| Node::new(id, directory)).collect();
-        let mut cluster = Self { nodes, record };
+        let mut cluster = Self {
+            nodes,
+            record,
+            membership: Membership::default(),
+        };
         cluster.nodes.iter_mut().for_each(Node::start);
+        cluster.all_answer();
+        for node in &mut cluster.nodes {
+            node.kill();
+            node.joins = true;
+            node.start();
+        }
         cluster.all_answer();
         cluster
     }
@@ -95,6 +118,27 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Waits until each node says that all of them vote, each on one disk.
+    pub(crate) fn all_vote(&mut self) {
+        let all: Vec<u64> = NODES.collect();
+        for id in NODES {
+            let voters = |cluster: &mut Self| members(&cluster.node(id).api());
+            self.wait(&format!("node {id} sees all of them vote"), |cluster| {
+                (voters(cluster)? == (all.clone(), 0)).then_some(())
+            });
+        }
+    }
+
+    /// Waits until those who are there have let these go.
+    pub(crate) fn lets_go(&mut self, gone: &[u64]) {
+        let stay: Vec<u64> = NODES.filter(|id| !gone.contains(id)).collect();
+        let asked = stay[0];
+        self.wait(&format!("{gone:?} are let go"), |cluster| {
+            (members(&cluster.node(asked).api())? == (stay.clone(), 0)).then_some(())
+        });
+        self.membership.let_go += gone.len() as u64;
+    }
+
     /// Asks the leader to hand over; false if it did not.
     pub(crate) fn transfer(&mut self, to: Option<u64>) -> bool {
         let (leader, _) = self.leader();
@@ -127,4 +171,16 @@ impl<'a> Cluster<'a> {
         }
         panic!("the nodes are at rest and do not have one state: {last:#?}");
     }
+}
+
+/// Who votes by the word of a node, and how many others there are.
+fn members(api: &SocketAddr) -> Option<(Vec<u64>, usize)> {
+    let answer = Client::new(*api).get("/v1/members")?;
+    let document: Json = serde_json::from_slice(&answer.body).ok()?;
+    let members = document["members"].as_array()?;
+    let votes = |member: &&Json| member["role"] == "voter";
+    let voters = members.iter().filter(votes);
+    let voters: Vec<_> = voters.filter_map(|member| member["id"].as_u64()).collect();
+    let others = members.len() - voters.len();
+    Some((voters, others))
 }

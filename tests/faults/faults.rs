@@ -1,5 +1,6 @@
 //! Carries out one step of the plan: harms, holds, heals, and demands that the cluster goes on.
 
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
@@ -21,6 +22,10 @@ struct Harm {
     killed: Vec<u64>,
     frozen: Vec<u64>,
     filled: Vec<u64>,
+    /// Killed, and without what was on their disks.
+    emptied: Vec<u64>,
+    /// To be let go by the others.
+    gone: Vec<u64>,
     is_network: bool,
 }
 
@@ -36,10 +41,17 @@ pub(crate) fn play(cluster: &mut Cluster<'_>, step: Step) -> String {
     if step.hold >= LONG && step.fault != Fault::KillAll {
         cluster.progress(&format!("during: {told}"));
     }
+    if !harm.gone.is_empty() {
+        cluster.lets_go(&harm.gone);
+    }
     thread::sleep(until.saturating_duration_since(Instant::now()));
     heal(cluster, &harm);
     cluster.progress(&format!("after: {told}"));
     cluster.all_answer();
+    cluster.all_vote();
+    cluster.membership.exchanged += harm.emptied.len() as u64;
+    // No process has ended by itself, or the wait before would have failed.
+    cluster.membership.came_back += harm.gone.len() as u64;
     told
 }
 
@@ -51,7 +63,10 @@ fn inject(cluster: &mut Cluster<'_>, fault: Fault, rng: &mut Rng) -> (Harm, Stri
     let one = |whom| if whom == Whom::Leader { leader } else { first };
     let mut harm = Harm::default();
     let harmed = match fault {
-        Fault::KillTwo(whom) | Fault::FreezeTwo(whom) => vec![one(whom), second],
+        Fault::KillTwo(whom)
+        | Fault::FreezeTwo(whom)
+        | Fault::LetGoFrozen(whom)
+        | Fault::LetGoCut(whom) => vec![one(whom), second],
         Fault::KillAll => NODES.collect(),
         Fault::Kill(whom)
         | Fault::Freeze(whom)
@@ -59,7 +74,8 @@ fn inject(cluster: &mut Cluster<'_>, fault: Fault, rng: &mut Rng) -> (Harm, Stri
         | Fault::Isolate(whom)
         | Fault::Deaf(whom)
         | Fault::Mute(whom)
-        | Fault::NoRoutes(whom) => vec![one(whom)],
+        | Fault::NoRoutes(whom)
+        | Fault::Exchange(whom) => vec![one(whom)],
         Fault::DoesNotHearLeader | Fault::LeaderDoesNotHear | Fault::CutPair => {
             vec![leader, first]
         }
@@ -72,6 +88,19 @@ fn inject(cluster: &mut Cluster<'_>, fault: Fault, rng: &mut Rng) -> (Harm, Stri
     match fault {
         Fault::Kill(_) | Fault::KillTwo(_) | Fault::KillAll => harm.killed.clone_from(&harmed),
         Fault::Freeze(_) | Fault::FreezeTwo(_) => harm.frozen.clone_from(&harmed),
+        Fault::Exchange(_) => {
+            harm.killed.clone_from(&harmed);
+            harm.emptied.clone_from(&harmed);
+        }
+        Fault::LetGoFrozen(_) => {
+            harm.frozen.clone_from(&harmed);
+            harm.gone.clone_from(&harmed);
+        }
+        Fault::LetGoCut(_) => {
+            cut(&all, &harmed);
+            cut(&harmed, &all);
+            harm.gone.clone_from(&harmed);
+        }
         Fault::DiskFull(_) | Fault::TwoDisksFull => harm.filled.clone_from(&harmed),
         Fault::Unplug(_) => network::unplug(harmed[0]),
         Fault::NoRoutes(_) => network::take_routes(harmed[0]),
@@ -105,6 +134,10 @@ fn inject(cluster: &mut Cluster<'_>, fault: Fault, rng: &mut Rng) -> (Harm, Stri
     }
     for id in &harm.killed {
         cluster.node(*id).kill();
+    }
+    for id in &harm.emptied {
+        cluster.node(*id).exchange_disk();
+        cluster.record.disks.fetch_add(1, Ordering::SeqCst);
     }
     for id in &harm.frozen {
         cluster.node(*id).signal(Signal::STOP);

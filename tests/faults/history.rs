@@ -23,6 +23,8 @@ pub(crate) struct Record {
     /// Raised from time to time: clients then go on to new keys.
     pub(crate) generation: AtomicU64,
     pub(crate) is_over: AtomicBool,
+    /// How many disks were exchanged: a node may then forget its term.
+    pub(crate) disks: AtomicU64,
     told: Mutex<Vec<Told>>,
     /// Unique keys that were acknowledged, with their values.
     pub(crate) unique: Mutex<Vec<(String, Value)>>,

@@ -22,12 +22,20 @@ pub(crate) const SMALL: [u64; 3] = [1, 2, 3];
 /// The size of a small disk: some segments and a snapshot.
 const SMALL_SIZE: &str = "40m";
 
+/// After how long a silence a voter is let go, in milliseconds: as soon as may be.
+const DEAD_AFTER_MS: &str = "3000";
+
+/// The line in a node's log that tells of its next disk.
+pub(crate) const EXCHANGED: &str = "another disk";
+
 /// What a node says when its disk is full.
 const FULL: &str = "room on the disk";
 
 /// One node of the cluster.
 pub(crate) struct Node {
     pub(crate) id: u64,
+    /// Whether it knows that there is a cluster, which it joins if it has to.
+    pub(crate) joins: bool,
     process: Option<Child>,
     disk: PathBuf,
     log: PathBuf,
@@ -44,6 +52,7 @@ impl Node {
         }
         Self {
             id,
+            joins: false,
             process: None,
             disk,
             log: directory.join(format!("node-{id}.log")),
@@ -71,6 +80,8 @@ impl Node {
             .args(["--listen-admin", &format!("{}:{ADMIN}", address(self.id))])
             .args(["--allow-plain", "--log-format", "json"])
             .args(["--request-timeout-ms", "1000"])
+            .args(["--dead-after-ms", DEAD_AFTER_MS])
+            .args(self.joins.then_some("--join"))
             .args([
                 "--segment-bytes",
                 "3145728",
@@ -90,6 +101,16 @@ impl Node {
             process.kill().expect("the process is this one's child");
             process.wait().expect("the process is this one's child");
         }
+    }
+
+    /// Gives a node that does not run an empty disk in the place of the one that it had.
+    pub(crate) fn exchange_disk(&self) {
+        fs::remove_dir_all(self.disk.join("data")).expect("the node has run");
+        let mut log = OpenOptions::new()
+            .append(true)
+            .open(&self.log)
+            .expect("a log");
+        writeln!(log, r#"{{"fields":{{"message":"{EXCHANGED}"}}}}"#).expect("room");
     }
 
     /// Stops the process, or lets it go on.

@@ -50,6 +50,12 @@ pub(crate) enum Fault {
     TwoDisksFull,
     /// Leadership is handed over, and nothing is harmed.
     Transfer,
+    /// SIGKILL, and a start on an empty disk.
+    Exchange(Whom),
+    /// Two are frozen until the others have let them go.
+    LetGoFrozen(Whom),
+    /// Two are cut off from all nodes until the others have let them go.
+    LetGoCut(Whom),
 }
 
 /// One step of the plan.
@@ -62,10 +68,9 @@ pub(crate) struct Step {
     pub(crate) chance: u64,
 }
 
-/// Every fault; those that stand twice are twice as frequent. A shuffled deck of them is played to
+/// Every fault that is over soon; those that stand twice are twice as frequent. A shuffled deck of them is played to
 /// its end before the next one begins.
-const DECK: [Fault; 32] = [
-    Fault::Kill(Whom::Leader),
+pub(crate) const DECK: [Fault; 31] = [
     Fault::Kill(Whom::Leader),
     Fault::Kill(Whom::Leader),
     Fault::Kill(Whom::Follower),
@@ -73,7 +78,6 @@ const DECK: [Fault; 32] = [
     Fault::KillTwo(Whom::Follower),
     Fault::KillAll,
     Fault::KillAll,
-    Fault::Freeze(Whom::Leader),
     Fault::Freeze(Whom::Leader),
     Fault::Freeze(Whom::Leader),
     Fault::Freeze(Whom::Follower),
@@ -96,7 +100,16 @@ const DECK: [Fault; 32] = [
     Fault::DiskFull(Whom::Follower),
     Fault::TwoDisksFull,
     Fault::Transfer,
-    Fault::Transfer,
+    Fault::Exchange(Whom::Leader),
+    Fault::Exchange(Whom::Follower),
+];
+
+/// Faults that take seconds: one of them comes with each deck, in turn.
+const SLOW: [Fault; 4] = [
+    Fault::LetGoFrozen(Whom::Follower),
+    Fault::LetGoCut(Whom::Leader),
+    Fault::LetGoFrozen(Whom::Leader),
+    Fault::LetGoCut(Whom::Follower),
 ];
 
 /// From this length on, a fault must not keep the others from going on.
@@ -106,10 +119,12 @@ pub(crate) const LONG: Duration = Duration::from_millis(600);
 pub(crate) fn plan(seed: u64, count: usize) -> Vec<Step> {
     let mut rng = Rng::new(seed);
     let mut deck = Vec::new();
+    let mut slow = SLOW.iter().cycle();
     let mut steps = Vec::new();
     while steps.len() < count {
         if deck.is_empty() {
             deck = DECK.to_vec();
+            deck.extend(slow.next());
         }
         let fault = deck.swap_remove(rng.place(deck.len()));
         let hold = if rng.chance(500) {
@@ -160,6 +175,11 @@ impl fmt::Display for Fault {
             Self::DiskFull(whom) => write!(f, "disk full of {whom}"),
             Self::TwoDisksFull => write!(f, "two disks full"),
             Self::Transfer => write!(f, "transfer"),
+            Self::Exchange(whom) => write!(f, "exchange the disk of {whom}"),
+            Self::LetGoFrozen(Whom::Leader) => write!(f, "let go frozen leader and follower"),
+            Self::LetGoFrozen(Whom::Follower) => write!(f, "let go two frozen followers"),
+            Self::LetGoCut(Whom::Leader) => write!(f, "let go cut off leader and follower"),
+            Self::LetGoCut(Whom::Follower) => write!(f, "let go two cut off followers"),
         }
     }
 }

@@ -35,8 +35,8 @@ pub(crate) fn unique_keys_are_there(record: &Record) -> usize {
 
 /// By the nodes' own logs: at most one leader a term, and no term that goes back. A start may go
 /// back to what is on the disk: behind a term that was only heard of, before that was durable, as
-/// where the disk was full; never behind one that the node has led. Returns the number of terms
-/// that had a leader.
+/// where the disk was full; never behind one that the node has led on that disk. Returns the number
+/// of terms that had a leader.
 pub(crate) fn terms_are_sound(nodes: &[Node], seen: &Leaders) -> usize {
     let mut leaders: BTreeMap<u64, u64> = seen.lock().unwrap().clone();
     for node in nodes {
@@ -50,6 +50,9 @@ pub(crate) fn terms_are_sound(nodes: &[Node], seen: &Leaders) -> usize {
             let fields = &line["fields"];
             if fields["message"] == "recovered" {
                 newest = led;
+            }
+            if fields["message"] == node::EXCHANGED {
+                (newest, led) = (0, 0);
             }
             if fields["message"] != "role" {
                 continue;

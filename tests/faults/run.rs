@@ -12,10 +12,10 @@ use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clients::{Leaders, User, watch};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Membership};
 use crate::history::Record;
 use crate::network::{self, NODES};
-use crate::plan::{Step, plan, summary};
+use crate::plan::{DECK, Step, plan, summary};
 use crate::rng::Rng;
 use crate::{faults, referee, sandbox};
 
@@ -114,8 +114,21 @@ fn rule(directory: &Path, record: &Record, seed: u64, steps: &[Step]) {
     let unique = referee::unique_keys_are_there(record);
     let terms = referee::terms_are_sound(&cluster.nodes, &leaders);
     let operations = record.check().unwrap_or_else(|wrong| panic!("{wrong}"));
+    let Membership {
+        exchanged,
+        let_go,
+        came_back,
+    } = cluster.membership;
+    if steps.len() > DECK.len() {
+        let met = [exchanged, let_go, came_back];
+        assert!(
+            met.iter().all(|count| *count > 0),
+            "nothing came of it: {met:?}"
+        );
+    }
     println!(
-        "{} faults in {faults_took} s: {} acknowledged writes, {unique} of them to keys of their \
+        "{} faults in {faults_took} s: {exchanged} disks exchanged, {let_go} voters let go, {came_back} \
+         of them back; {} acknowledged writes, {unique} of them to keys of their \
          own, all there; {operations} operations are linearizable; {terms} terms, one leader each; \
          all nodes are at {state}",
         steps.len(),
