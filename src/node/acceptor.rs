@@ -117,9 +117,10 @@ impl Refusals {
         let told = told.filter(|(to, what, at)| {
             (*to, what.as_str()) == (peer, sentence) && at.elapsed() < TELL_EVERY
         });
-        match &told {
-            Some(_) => debug!(peer = peer.0, sentence, "link refused"),
-            None => warn!(peer = peer.0, sentence, "link refused"),
+        if told.is_some() {
+            debug!(peer = peer.0, sentence, "link refused");
+        } else {
+            warn!(peer = peer.0, sentence, "link refused");
         }
         let now = || (peer, sentence.to_owned(), Instant::now());
         self.verdict.replace(Some(told.unwrap_or_else(now)));

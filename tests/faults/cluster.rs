@@ -178,8 +178,7 @@ fn members(api: &SocketAddr) -> Option<(Vec<u64>, usize)> {
     let answer = Client::new(*api).get("/v1/members")?;
     let document: Json = serde_json::from_slice(&answer.body).ok()?;
     let members = document["members"].as_array()?;
-    let votes = |member: &&Json| member["role"] == "voter";
-    let voters = members.iter().filter(votes);
+    let voters = members.iter().filter(|member| member["role"] == "voter");
     let voters: Vec<_> = voters.filter_map(|member| member["id"].as_u64()).collect();
     let others = members.len() - voters.len();
     Some((voters, others))

@@ -60,30 +60,8 @@ fn inject(cluster: &mut Cluster<'_>, fault: Fault, rng: &mut Rng) -> (Harm, Stri
     let mut others = followers;
     let first = others.swap_remove(rng.place(others.len()));
     let second = others.swap_remove(rng.place(others.len()));
-    let one = |whom| if whom == Whom::Leader { leader } else { first };
     let mut harm = Harm::default();
-    let harmed = match fault {
-        Fault::KillTwo(whom)
-        | Fault::FreezeTwo(whom)
-        | Fault::LetGoFrozen(whom)
-        | Fault::LetGoCut(whom) => vec![one(whom), second],
-        Fault::KillAll => NODES.collect(),
-        Fault::Kill(whom)
-        | Fault::Freeze(whom)
-        | Fault::Unplug(whom)
-        | Fault::Isolate(whom)
-        | Fault::Deaf(whom)
-        | Fault::Mute(whom)
-        | Fault::NoRoutes(whom)
-        | Fault::Exchange(whom) => vec![one(whom)],
-        Fault::DoesNotHearLeader | Fault::LeaderDoesNotHear | Fault::CutPair => {
-            vec![leader, first]
-        }
-        Fault::Bridge => vec![leader, first, second],
-        Fault::DiskFull(whom) => vec![small_disk(cluster, whom, rng)],
-        Fault::TwoDisksFull => rng.some(&SMALL, 2, 2),
-        Fault::Transfer => Vec::new(),
-    };
+    let harmed = victims(cluster, fault, [leader, first, second], rng);
     let all: Vec<u64> = NODES.collect();
     match fault {
         Fault::Kill(_) | Fault::KillTwo(_) | Fault::KillAll => harm.killed.clone_from(&harmed),
@@ -132,6 +110,45 @@ fn inject(cluster: &mut Cluster<'_>, fault: Fault, rng: &mut Rng) -> (Harm, Stri
             return (harm, format!("{fault} from {leader}: {}", outcome(done)));
         }
     }
+    strike(cluster, &harm);
+    harm.is_network = harm.killed.is_empty() && harm.frozen.is_empty() && harm.filled.is_empty();
+    (harm, format!("{fault}: {harmed:?}, node {leader} leading"))
+}
+
+/// Whom a fault hits, of the leader and two followers.
+fn victims(
+    cluster: &mut Cluster<'_>,
+    fault: Fault,
+    [leader, first, second]: [u64; 3],
+    rng: &mut Rng,
+) -> Vec<u64> {
+    let one = |whom| if whom == Whom::Leader { leader } else { first };
+    match fault {
+        Fault::KillTwo(whom)
+        | Fault::FreezeTwo(whom)
+        | Fault::LetGoFrozen(whom)
+        | Fault::LetGoCut(whom) => vec![one(whom), second],
+        Fault::KillAll => NODES.collect(),
+        Fault::Kill(whom)
+        | Fault::Freeze(whom)
+        | Fault::Unplug(whom)
+        | Fault::Isolate(whom)
+        | Fault::Deaf(whom)
+        | Fault::Mute(whom)
+        | Fault::NoRoutes(whom)
+        | Fault::Exchange(whom) => vec![one(whom)],
+        Fault::DoesNotHearLeader | Fault::LeaderDoesNotHear | Fault::CutPair => {
+            vec![leader, first]
+        }
+        Fault::Bridge => vec![leader, first, second],
+        Fault::DiskFull(whom) => vec![small_disk(cluster, whom, rng)],
+        Fault::TwoDisksFull => rng.some(&SMALL, 2, 2),
+        Fault::Transfer => Vec::new(),
+    }
+}
+
+/// Does to processes and disks what is planned for them.
+fn strike(cluster: &mut Cluster<'_>, harm: &Harm) {
     for id in &harm.killed {
         cluster.node(*id).kill();
     }
@@ -145,8 +162,6 @@ fn inject(cluster: &mut Cluster<'_>, fault: Fault, rng: &mut Rng) -> (Harm, Stri
     for id in &harm.filled {
         cluster.node(*id).fill();
     }
-    harm.is_network = harm.killed.is_empty() && harm.frozen.is_empty() && harm.filled.is_empty();
-    (harm, format!("{fault}: {harmed:?}, node {leader} leading"))
 }
 
 fn outcome(done: bool) -> &'static str {
