@@ -204,7 +204,7 @@ impl Node {
     }
 
     /// Whether a follower's process is gone (R18), or an election timeout has passed since it was
-    /// last heard, or the leader elected: one that has just been elected has heard nobody yet, which
+    /// last heard, or the leader elected: who has just been elected has heard nobody yet, which
     /// proves nothing.
     pub(super) fn is_silent(&self, member: MemberId, follower: &Progress) -> bool {
         self.refused.contains(&member)

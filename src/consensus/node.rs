@@ -47,7 +47,7 @@ pub struct Node {
     pub(super) ahead: BTreeMap<MemberId, (Boot, Position)>,
     /// Peers that cannot be reached, as far as this node's links tell.
     pub(super) cut_off: BTreeSet<MemberId>,
-    /// Those of them whose address refused since they were last heard: their processes are gone (R18).
+    /// Those whose address refused since they were last heard: their processes are gone (R18).
     pub(super) refused: BTreeSet<MemberId>,
     /// Pre-votes that were not granted yet and may still be, each with its time of arrival.
     pub(super) noted: BTreeMap<MemberId, (VoteRequest, Mono)>,
