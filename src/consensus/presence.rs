@@ -20,8 +20,8 @@ const STALE_TIMEOUTS: u32 = 1;
 /// ([`DEAD_AFTER_TIMEOUTS_MIN`](super::Config::DEAD_AFTER_TIMEOUTS_MIN)).
 const THERE_TIMEOUTS: u32 = 5;
 
-/// The presence of one node. Its times are those of one clock that runs on whatever stops: not while
-/// the process runs only, nor while the machine is awake.
+/// The presence of one node. Its times are those of one clock that runs on whatever stops, the
+/// process or the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Presence {
     election_timeout: Duration,

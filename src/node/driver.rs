@@ -288,8 +288,8 @@ impl Driver {
         self.inputs.push(Input::Change { ticket, change });
     }
 
-    /// The cluster goes on without this node. One that was removed while its leader heard it ends, as
-    /// whoever removed it expects; one that has been away, and was started to join, comes back.
+    /// The cluster goes on without this node. One that was removed while its leader heard it ends,
+    /// as whoever removed it expects; one that has been away, and was started to join, comes back.
     fn removed(&mut self, since: Position, sentence: String) {
         if self.context.since() > since {
             // It has come back since it asked.

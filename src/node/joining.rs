@@ -1,9 +1,9 @@
 //! How a node comes to a cluster that exists (S7): it goes through its peers, is told who leads,
 //! and registers there. The leader names it a learner; once that is agreed, it is welcomed.
 //!
-//! Nothing is decided here, and nothing is remembered: to register twice is the same as once. Whoever
-//! is told to wait asks steadily, for what it waits for heals by itself; only where a person must
-//! mend something the waits grow.
+//! Nothing is decided here, and nothing is remembered: to register twice is the same as once.
+//! Whoever is told to wait asks steadily, for what it waits for heals by itself; only where a
+//! person must mend something the waits grow.
 
 use std::time::Duration;
 

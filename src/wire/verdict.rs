@@ -58,8 +58,8 @@ pub enum Reason {
     NotAdmitted,
     /// The dialer was a member once, and the cluster goes on without it.
     Removed,
-    /// There is no room for the dialer now: another disk of its id is there, and may be about to go.
-    /// It may ask again at a steady pace.
+    /// There is no room for the dialer now: another disk of its id is there, and may be about to
+    /// go. It may ask again at a steady pace.
     Busy,
     /// Something that only a later version knows.
     Other,

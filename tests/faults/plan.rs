@@ -68,8 +68,8 @@ pub(crate) struct Step {
     pub(crate) chance: u64,
 }
 
-/// Every fault that is over soon; those that stand twice are twice as frequent. A shuffled deck of them is played to
-/// its end before the next one begins.
+/// Every fault that is over soon; those that stand twice are twice as frequent. A shuffled deck of
+/// them is played to its end before the next one begins.
 pub(crate) const DECK: [Fault; 31] = [
     Fault::Kill(Whom::Leader),
     Fault::Kill(Whom::Leader),
