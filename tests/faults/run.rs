@@ -128,7 +128,8 @@ fn rule(directory: &Path, record: &Record, seed: u64, steps: &[Step]) {
     }
     println!(
         "{} faults in {faults_took} s: {exchanged} disks exchanged, {let_go} voters let go, \
-         {came_back} of them back; {} acknowledged writes, {unique} of them to keys of their own, all there; {operations} operations are linearizable; {terms} terms, one leader each; \
+         {came_back} of them back; {} acknowledged writes, {unique} of them to keys of their own, \
+         all there; {operations} operations are linearizable; {terms} terms, one leader each; \
          all nodes are at {state}",
         steps.len(),
         record.acknowledged(),
