@@ -7,6 +7,7 @@
 //!       certificates.rs       who gets which; secrets.rs carries it out
 //!       apply.rs              writes what is not yet so
 //!       ownership.rs, stamp.rs   and is ours to write, and nobody else's
+//!       founding.rs           whose cluster the pods are; founder.rs carries it out
 //!       scale.rs              who is to join or to leave; scaler.rs carries it out
 //!       roll.rs               which pod is next; roller.rs carries it out
 //!       ask.rs                what the leader has to do itself

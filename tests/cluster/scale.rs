@@ -179,7 +179,7 @@ fn demand_stalls_without(hello: &Hello<'_>) {
         (told && hello.seen().to_string().contains(stays)).then_some(())
     });
     watch_for(QUIET, || {
-        assert_eq!(hello.pods().len(), 5, "a pod has ended all the same")
+        assert_eq!(hello.pods().len(), 5, "a pod has ended all the same");
     });
     // Its kubelet may have ended it meanwhile, and another run in its place.
     let nodes = crate::processes::nodes(hello.cluster, &hello.namespace);
