@@ -319,7 +319,10 @@ fn a_founding_reads_as_it_is_written() {
         }],
     };
     let text = serde_json::to_string(&founding).unwrap();
-    let expected = r#"{"cluster":"00000000000000ab","epoch":3,"voters":[{"id":1,"incarnation":"ffffffffffffffff"}]}"#;
+    let expected = concat!(
+        r#"{"cluster":"00000000000000ab","epoch":3,"#,
+        r#""voters":[{"id":1,"incarnation":"ffffffffffffffff"}]}"#,
+    );
     assert_eq!(text, expected);
     assert_eq!(serde_json::from_str::<Founding>(&text).unwrap(), founding);
     let voter = Voter {

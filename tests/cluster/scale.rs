@@ -112,8 +112,8 @@ pub(crate) fn disks_that_end_with_their_pods_lose_nothing(cluster: &Cluster) {
     hello.delete();
 }
 
-/// All pods are gone at once, and so are all disks: the cluster begins anew, empty, with tokens above
-/// all earlier ones, and says what is lost (R14).
+/// All pods are gone at once, and so are all disks: the cluster begins anew, empty, with tokens
+/// above all earlier ones, and says what is lost (R14).
 fn demand_new_epoch_without_disks(hello: &Hello<'_>, before: u64) {
     let epoch = |term: u64| term >> 32;
     assert_eq!(epoch(before), 1);
