@@ -142,6 +142,13 @@ impl Backup {
         let snapshot = Snapshot::open_at(path)?;
         let read = View::read_from(&mut snapshot.state());
         let view = read.map_err(|source| fault(path, source))?;
+        if view.position() != snapshot.position() {
+            return Err(BackupError::Damaged {
+                file: path.display().to_string(),
+                offset: 0,
+                what: "its head names another entry than its state",
+            });
+        }
         Ok(Self { snapshot, view })
     }
 

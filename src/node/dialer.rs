@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::context::{Context, Event};
 use super::peers::Peer;
-use crate::consensus::{Hello, LinkEvent, MemberId, NodeId};
+use crate::consensus::{Hello, LinkEvent, MemberId, Membership, NodeId};
 use crate::tls::{Failure, Stream};
 use crate::wire::{
     Answer, Contact, Dialer, HandshakeError, Introduction, MemberAddress, Reason, Verdict, Welcome,
@@ -243,8 +243,16 @@ fn judge(
         (Verdict::Refused { reason, sentence }, _) => return turned_away(reason, sentence),
         (_, None) => return turned_away(Reason::Garbled, "no introduction came".to_owned()),
         (Verdict::Registered(welcome), Some(theirs)) => {
-            let names_this = welcome.membership.settled.1.names(context.name());
-            return if ours.registers && names_this {
+            let Membership {
+                cluster,
+                epoch,
+                settled,
+            } = &welcome.membership;
+            let is_same = ours.member.as_ref().is_none_or(|member| {
+                let ours = &member.membership;
+                (ours.cluster, ours.epoch) == (*cluster, *epoch)
+            });
+            return if ours.registers && is_same && settled.1.names(context.name()) {
                 Ok(Dialed::Registered(welcome))
             } else {
                 Ok(Dialed::Noted(theirs))

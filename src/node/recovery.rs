@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::run::{NodeError, random, restore};
 use crate::consensus::{
-    ClusterId, Configuration, Epoch, Incarnation, MemberId, Membership, Payload, Position,
+    ClusterId, Configuration, Entry, Epoch, Incarnation, MemberId, Membership, Payload, Position,
     Recovered, Seat,
 };
 use crate::state::{HistoryLimits, Outcome, Revision, Store};
@@ -92,7 +92,9 @@ impl Held {
         } = &opened.recovered;
         let view = restore(&opened.snapshots, *base)?;
         let mut store = Store::resume(view, HistoryLimits::default());
-        for entry in entries {
+        // An entry of a later epoch is what an attempt left that was not brought to its end.
+        let is_own = |entry: &&Entry| entry.term.epoch() <= membership.epoch;
+        for entry in entries.iter().take_while(is_own) {
             if let Outcome::Unsupported { format } = store.apply(entry.position(), &entry.payload) {
                 return Err(super::Stopped::Unsupported(format).into());
             }
@@ -118,7 +120,10 @@ impl Held {
 
 /// The one that a node would start with.
 fn newest_configuration(recovered: &Recovered) -> &Configuration {
-    let logged = recovered.entries.iter().filter_map(|entry| {
+    let epoch = recovered.membership.epoch;
+    let own = recovered.entries.iter();
+    let own = own.take_while(|entry| entry.term.epoch() <= epoch);
+    let logged = own.filter_map(|entry| {
         let Payload::Configuration(configuration) = &entry.payload else {
             return None;
         };

@@ -192,5 +192,8 @@ fn restore(file: IncomingSnapshot<FileDisk>) -> Result<Box<Received>, String> {
     let snapshot = file.finish().map_err(|error| error.to_string())?;
     let view = View::read_from(&mut snapshot.snapshot().state());
     let view = view.map_err(|error| error.to_string())?;
+    if view.position() != snapshot.snapshot().position() {
+        return Err("its head names another entry than its state".to_owned());
+    }
     Ok(Box::new(Received { snapshot, view }))
 }

@@ -127,11 +127,49 @@ impl Sight<'_> {
             .filter_map(|one| one.cluster)
             .collect();
         match (self.founding, clusters.len()) {
-            (None, 0) => self.found(Epoch(1), None),
+            (None, 0) => self.begin(),
             (None, 1) => self.take_over(),
             (None, _) => Next::Stalled(differ(&clusters)),
             (Some(founding), _) => self.go_on(founding, &clusters),
         }
+    }
+
+    /// Nothing is recorded, and no disk that is heard belongs to a cluster.
+    fn begin(&self) -> Next {
+        let unheard = |id: &&NodeId| id.0 > self.replicas && !self.reports.contains_key(id);
+        let claims = self.claims.iter().flat_map(|claims| claims.keys());
+        if let Some(id) = claims.into_iter().find(unheard) {
+            return Next::Stalled(Refusal {
+                reason: "DisksUnproven",
+                sentence: format!(
+                    "node {id} has a volume of a cluster that had this name before, and no pod: \
+                     scale up to it to take that cluster over, or delete its claim"
+                ),
+            });
+        }
+        if self.highest == Term::default() {
+            return self.found(Epoch(1), None);
+        }
+        if let Some(others) = self.others() {
+            return Next::Wait(others);
+        }
+        let lost = "the record of the cluster is lost, and so are all its disks: what was written \
+                    is gone, and an epoch begins with nothing, its tokens above all earlier ones";
+        self.found(Epoch(1), Some(lost.to_owned()))
+    }
+
+    /// Says which pods there are beside those that are heard.
+    fn others(&self) -> Option<String> {
+        let others = self.pods.values().filter(|pod| {
+            let id = pod.id.filter(|id| (1..=self.replicas).contains(&id.0));
+            let heard = id.and_then(|id| self.reports.get(&id));
+            heard.is_none_or(|report| report.pod != pod.uid)
+        });
+        let others: Vec<_> = others.map(|pod| pod.name.to_string()).collect();
+        (!others.is_empty()).then(|| {
+            let others = others.join(", ");
+            format!("pods whose disks are not known are there: {others}")
+        })
     }
 
     /// Founds a cluster of all pods, in this epoch or the next that was never used.
@@ -151,6 +189,16 @@ impl Sight<'_> {
         let used = self.highest.epoch();
         let is_used = self.highest > Term::default();
         let after = Epoch(if is_used { used.0 + 1 } else { 0 });
+        if epoch.max(after) > Epoch::MAX {
+            return Next::Stalled(Refusal {
+                reason: "EpochsUsedUp",
+                sentence: format!(
+                    "term {} was seen, behind which no epoch is left: correct the annotation, the \
+                     status or the fence that says it",
+                    self.highest
+                ),
+            });
+        }
         let founders = ids.into_iter().filter_map(|id| {
             let report = self.reports.get(&id)?;
             Some((id, report))
@@ -183,6 +231,15 @@ impl Sight<'_> {
     /// that somebody has recovered.
     fn take_over(&self) -> Next {
         let Some((cluster, (_, seats))) = self.seated else {
+            if self.all_heard() {
+                return Next::Stalled(Refusal {
+                    reason: "QuorumLost",
+                    sentence: "the disks of the pods belong to a cluster of which a majority is \
+                               missing; bring the other volumes back, or see \"When a majority is \
+                               lost for ever\" in the manual"
+                        .to_owned(),
+                });
+            }
             return Next::Wait(
                 "the disks of the pods belong to a cluster of which too few voters are heard"
                     .to_owned(),
@@ -219,6 +276,7 @@ impl Sight<'_> {
         if let Some((cluster, (since, _))) = self.seated
             && *cluster != recorded
             && (since.term.epoch().0 > founding.epoch || self.epoch_of(*cluster) > founding.epoch)
+            && !self.majority_stays_in(recorded)
         {
             return self.take_over();
         }
@@ -243,23 +301,25 @@ impl Sight<'_> {
         }
     }
 
+    /// Whether most of the recorded voters are still what they were.
+    fn majority_stays_in(&self, recorded: ClusterId) -> bool {
+        let stays = |voter: &&Voter| {
+            let report = self.reports.get(&NodeId(voter.id));
+            report.is_some_and(|report| {
+                report.incarnation.0 == voter.incarnation.0 && report.cluster == Some(recorded)
+            })
+        };
+        self.voters.iter().filter(stays).count() * 2 > self.voters.len()
+    }
+
     /// All disks that are heard are fresh, and none of them founds anything.
     fn begin_again(&self, founding: &Founding) -> Next {
-        let all_heard = (1..=self.replicas).all(|id| self.reports.contains_key(&NodeId(id)));
-        if !all_heard {
-            return Next::Wait("not all nodes are heard".to_owned());
+        // That nobody is heard each operator finds for itself, and tells by other conditions.
+        if !self.all_heard() {
+            return Next::Settled;
         }
-        let others = self.pods.values().filter(|pod| {
-            let id = pod.id.filter(|id| (1..=self.replicas).contains(&id.0));
-            let heard = id.and_then(|id| self.reports.get(&id));
-            heard.is_none_or(|report| report.pod != pod.uid)
-        });
-        let others: Vec<_> = others.map(|pod| pod.name.to_string()).collect();
-        if !others.is_empty() {
-            let others = others.join(", ");
-            return Next::Wait(format!(
-                "pods whose disks are not known are there: {others}"
-            ));
+        if let Some(others) = self.others() {
+            return Next::Wait(others);
         }
         let left: Vec<_> = self
             .voters
@@ -291,12 +351,16 @@ impl Sight<'_> {
             reason: "QuorumLost",
             sentence: format!(
                 "the disks of nodes {} are gone, {} of {all} voters: the others can agree on \
-                 nothing without them, and may hold what was written; let one of those go on alone \
-                 by `remember recover`, see \"A majority of the disks is gone\" in the manual",
+                 nothing without them, and may hold what was written; bring those disks back, or \
+                 see \"When a majority is lost for ever\" in the manual",
                 list(lost.iter().map(|voter| voter.id)),
                 lost.len()
             ),
         })
+    }
+
+    fn all_heard(&self) -> bool {
+        (1..=self.replicas).all(|id| self.reports.contains_key(&NodeId(id)))
     }
 
     fn is_fresh(&self, member: MemberId) -> bool {
@@ -363,7 +427,7 @@ fn differ(clusters: &BTreeSet<ClusterId>) -> Refusal {
         sentence: format!(
             "the disks of the pods, and the record, belong to different clusters ({}); see by \
              /v1/watch of each which is which, and delete the claims of those that should not \
-             count",
+             count, and then their pods",
             clusters.join(", ")
         ),
     }

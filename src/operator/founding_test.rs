@@ -183,7 +183,11 @@ fn nothing_is_founded_before_all_are_heard() {
 fn tokens_go_on_where_the_record_was_lost_with_the_disks() {
     let mut world = World::fresh(false);
     world.highest = Term((4 << 32) + 9);
-    world.record();
+    let lost = world.record().unwrap();
+    assert!(
+        lost.starts_with("the record of the cluster is lost"),
+        "{lost}"
+    );
     assert_eq!(world.founding.unwrap().epoch, 5);
 }
 
@@ -278,7 +282,43 @@ fn a_disk_that_may_come_back_stops_the_next_epoch() {
     (1..=3).for_each(|id| world.replace(id, 20 + id));
     world.seated = None;
     world.silence(2);
-    assert!(matches!(world.next(), Next::Wait(_)));
+    assert_eq!(world.next(), Next::Settled);
+}
+
+#[test]
+fn volumes_without_pods_stop_a_new_cluster() {
+    let mut world = World::fresh(true);
+    let claims = world.claims.as_mut().unwrap();
+    claims.insert(NodeId(4), "claim-14".to_owned());
+    assert_eq!(world.stalled(), "DisksUnproven");
+}
+
+#[test]
+fn one_node_of_another_cluster_takes_nothing_over() {
+    let mut world = World::founded(true);
+    let report = world.reports.get_mut(&NodeId(3)).unwrap();
+    (report.cluster, report.term) = (Some(NEW), Term(9 << 32));
+    report.cluster = Some(ClusterId(0xc));
+    let (_, placed) = world.seated.take().unwrap();
+    world.seated = Some((ClusterId(0xc), placed));
+    assert_eq!(world.stalled(), "DisksDiffer");
+}
+
+#[test]
+fn a_minority_of_volumes_that_outlived_its_cluster_is_not_waited_for() {
+    let mut world = World::founded(true);
+    world.founding = None;
+    world.seated = None;
+    world.replace(1, 21);
+    world.replace(2, 22);
+    assert_eq!(world.stalled(), "QuorumLost");
+}
+
+#[test]
+fn behind_the_last_epoch_none_begins() {
+    let mut world = World::fresh(false);
+    world.highest = Term::MAX;
+    assert_eq!(world.stalled(), "EpochsUsedUp");
 }
 
 #[test]

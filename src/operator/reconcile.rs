@@ -220,13 +220,22 @@ async fn members_and_pods(
     set: &StatefulSet,
     context: &Context,
 ) -> Result<Work, Trouble> {
-    if let Some(sentence) = founder::found(cluster, key, context).await? {
-        return Ok(Work::Applied {
-            scaling: scale::Next::Done,
-            rolling: roll::Next::Wait(sentence),
-        });
+    let founded = founder::found(cluster, key, context).await;
+    if let Ok(Some(sentence)) = founded {
+        // A pod that cannot even start is mended by another one.
+        let rolling = roller::roll(cluster, key, set, context).await?;
+        let rolling = if rolling.acts() {
+            rolling
+        } else {
+            roll::Next::Wait(sentence)
+        };
+        let scaling = scale::Next::Done;
+        return Ok(Work::Applied { scaling, rolling });
     }
     let scaling = scaler::scale(cluster, key, set, context).await?;
+    if !scaling.acts() {
+        founded?;
+    }
     let rolling = if scaling.acts() {
         roll::Next::Done
     } else {

@@ -109,8 +109,9 @@ pub(super) async fn list(
 /// Whether there is anything that its disks keep, as far as is known: before the record is read,
 /// that it is not known proves nothing.
 fn has_begun(view: &View, record: Option<&Record>) -> bool {
-    let was_led = |record: &Record| record.fence != Fence::Whole(Term(0));
-    view.configuration().is_some()
+    let was_led =
+        |record: &Record| record.founding.is_some() || record.fence != Fence::Whole(Term(0));
+    view.seated.is_some()
         || view.reports.values().any(|report| report.cluster.is_some())
         || record.is_some_and(was_led)
 }

@@ -122,6 +122,8 @@ impl World {
     }
 
     fn believe(&mut self, configuration: Option<Configuration>) {
+        let unheard = configuration.is_none().then_some(self.view.believed_since);
+        self.view.no_majority_since = unheard;
         self.view.seated = configuration.map(|it| (ClusterId(1), (Position::default(), it)));
     }
 

@@ -30,6 +30,9 @@ pub(crate) const EXCHANGED: &str = "another disk";
 
 /// What a node says when its disk is full.
 const FULL: &str = "room on the disk";
+/// What its log says when a snapshot from the leader cannot be taken, and why that is here.
+const NO_USE: &str = "a snapshot from the leader is of no use";
+const NO_SPACE: &str = "No space left on device";
 
 /// One node of the cluster.
 pub(crate) struct Node {
@@ -138,12 +141,15 @@ impl Node {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// How often its disk was found full.
+    /// How often its disk was found full: by its log, or by a snapshot, if it is so far behind that
+    /// nothing else is sent to it.
     pub(crate) fn times_full(&self) -> usize {
         let log = self.log();
+        let by_log = |line: &str| line.contains(FULL) && line.contains("\"full\":true");
+        let by_snapshot = |line: &str| line.contains(NO_USE) && line.contains(NO_SPACE);
         let lines = log.lines();
         lines
-            .filter(|line| line.contains(FULL) && line.contains("\"full\":true"))
+            .filter(|line| by_log(line) || by_snapshot(line))
             .count()
     }
 

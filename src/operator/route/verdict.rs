@@ -85,21 +85,30 @@ pub fn judge(reports: &Reports) -> Verdict {
     let verdicts = clusters.into_iter().filter_map(|cluster| {
         let hearing = Hearing { cluster, reports };
         let seated = hearing.seated()?.clone();
+        let voices = seated.1.members().filter(|one| hearing.of(*one).is_some());
+        let voices = voices.count();
         let belief = hearing.belief(&seated.1);
-        Some(Verdict {
-            seated: Some((cluster, seated)),
-            belief,
-        })
+        let seated = Some((cluster, seated));
+        Some((voices, Verdict { seated, belief }))
     });
-    // Of two clusters, which one name must not have, the one with the higher token is the later.
-    let rank = |verdict: &Verdict| match &verdict.belief {
+    // Of two clusters, which one name must not have, the one with more voices is believed, lest one
+    // node with a fault names another; of as many, the one with the higher token is the later.
+    verdicts
+        .max_by_key(|(voices, verdict)| (*voices, rank(&verdict.belief)))
+        .map_or(NOBODY, |(_, verdict)| verdict)
+}
+
+/// What is believed while nothing is heard.
+const NOBODY: Verdict = Verdict {
+    seated: None,
+    belief: Belief::Unknown,
+};
+
+fn rank(belief: &Belief) -> Option<Term> {
+    match belief {
         Belief::Led(claim) => Some(claim.term),
         Belief::Leaderless | Belief::Unknown => None,
-    };
-    verdicts.max_by_key(rank).unwrap_or(Verdict {
-        seated: None,
-        belief: Belief::Unknown,
-    })
+    }
 }
 
 /// What is heard of one cluster.
@@ -126,11 +135,15 @@ impl<'a> Hearing<'a> {
             let seats = self.of(member).and_then(|report| report.seats.as_ref());
             seats.is_some_and(|(since, _)| is(*since))
         };
+        // One voice alone objects to nothing: it may be the one with a fault.
+        let objects = |before: &Configuration, since: Position| {
+            let knows_none = |voter| has(voter, &|known| known < since);
+            before.is_agreed(knows_none)
+                && before.voters().filter(|one| knows_none(*one)).count() > 1
+        };
         let is_agreed = |(since, seats): &Placed| {
             seats.is_agreed(|voter| has(voter, &|known| known >= *since))
-                && !all.iter().any(|(earlier, before)| {
-                    earlier < since && before.is_agreed(|voter| has(voter, &|known| known < *since))
-                })
+                && !(all.iter()).any(|(earlier, before)| earlier < since && objects(before, *since))
         };
         let agreed = all.iter().copied().filter(|placed| is_agreed(placed));
         agreed.max_by_key(|(since, _)| *since)

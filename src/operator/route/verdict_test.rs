@@ -191,14 +191,42 @@ fn a_node_with_a_fault_is_not_the_only_voter() {
 }
 
 #[test]
-fn of_two_clusters_the_later_epoch_is_believed() {
-    let other = |said: Report| Report {
+fn a_node_with_a_fault_does_not_object_by_an_older_configuration() {
+    let real = since(9, &[1, 2, 3]);
+    let alone = with(&since(0, &[3]), leads(3, 1 << 60));
+    let others = [with(&real, leads(1, 7)), with(&real, follows(2, 7, 1))];
+    let said = verdict((1..).zip(others).chain([(3, alone)]));
+    assert_eq!(led_by(&said.belief), Some(1));
+    assert_eq!(said.seated, Some((CLUSTER, real)));
+}
+
+/// A node that leads another cluster, of which it is the only member, in this term.
+fn elsewhere(term: u64) -> Report {
+    let mut said = Report {
         cluster: Some(ClusterId(2)),
         seats: Some(since(0, &[3])),
-        ..said
+        ..leads(3, term)
     };
-    let mut later = other(leads(3, 2 << 32));
-    later.claim.as_mut().unwrap().cluster = ClusterId(2);
-    let said = verdict([(1, leads(1, 7)), (2, follows(2, 7, 1)), (3, later)]);
+    said.claim.as_mut().unwrap().cluster = ClusterId(2);
+    said
+}
+
+#[test]
+fn a_node_with_a_fault_does_not_name_another_cluster() {
+    let said = verdict([
+        (1, leads(1, 7)),
+        (2, follows(2, 7, 1)),
+        (3, elsewhere(1 << 60)),
+    ]);
+    assert_eq!(led_by(&said.belief), Some(1));
+}
+
+#[test]
+fn of_two_clusters_with_as_many_voices_the_later_epoch_is_believed() {
+    let alone = with(&since(0, &[1]), leads(1, 7));
+    let said = verdict([(1, alone), (3, elsewhere(2 << 32))]);
+    assert_eq!(led_by(&said.belief), Some(3));
+    // Those of whom no majority is there have no voice.
+    let said = verdict([(1, leads(1, 7)), (3, elsewhere(2 << 32))]);
     assert_eq!(led_by(&said.belief), Some(3));
 }

@@ -70,10 +70,13 @@ impl View {
 }
 
 impl View {
-    /// Who belongs to the cluster.
+    /// Who belongs to the cluster, while a majority is heard that agrees on that. Of several
+    /// operators one that hears nobody knows nothing newer than what it knew last.
     #[must_use]
     pub fn configuration(&self) -> Option<&Configuration> {
-        self.seated.as_ref().map(|(_, (_, seats))| seats)
+        let seated = self.seated.as_ref();
+        let seated = seated.filter(|_| self.no_majority_since.is_none());
+        seated.map(|(_, (_, seats))| seats)
     }
 }
 
