@@ -4,9 +4,10 @@
 //! because somebody wanted that; whoever was not has been let go as dead, and may come back.
 //!
 //! To have heard a leader proves nothing. One that a node cannot answer still reaches it; and beats
-//! that waited while the process was stopped, or the machine slept, are read later as though they
-//! were new. So what counts is that a leader says it hears this node, and of what it says right
-//! behind a pause nothing does. Not here: what a node does then, and any clock.
+//! that waited while the process was stopped, the machine slept or the network was cut are read
+//! later as though they were new. So what counts is that a leader says it hears this node, and of
+//! what it says right behind a pause, or a time without a leader, nothing does. Not here: what a
+//! node does then, and any clock.
 
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const THERE_TIMEOUTS: u32 = 5;
 pub struct Presence {
     election_timeout: Duration,
     turned: Duration,
+    /// When it last had a leader.
+    led: Duration,
     /// Until when nothing counts.
     stale_until: Duration,
     /// When a leader last said that it hears this node, and of which term it was.
@@ -38,6 +41,7 @@ impl Presence {
         Self {
             election_timeout,
             turned: now,
+            led: now,
             stale_until: now,
             heard: None,
         }
@@ -46,11 +50,15 @@ impl Presence {
     /// Takes in that the loop turned, and whether the leader of a term hears this node, if there is
     /// a leader.
     pub fn turned(&mut self, now: Duration, word: Option<(Term, bool)>) {
-        if self.paused(now) {
+        let returns = word.is_some() && self.is_long_after(self.led, now);
+        if self.paused(now) || returns {
             self.heard = None;
             self.stale_until = now + self.election_timeout * STALE_TIMEOUTS;
         }
         self.turned = now;
+        if word.is_some() {
+            self.led = now;
+        }
         match word {
             Some((term, true)) if now >= self.stale_until => self.heard = Some((now, term)),
             // One that was just elected has heard nobody yet, which says nothing.
@@ -74,7 +82,11 @@ impl Presence {
     }
 
     fn paused(&self, now: Duration) -> bool {
-        now.saturating_sub(self.turned) > self.election_timeout * PAUSED_TIMEOUTS
+        self.is_long_after(self.turned, now)
+    }
+
+    fn is_long_after(&self, before: Duration, now: Duration) -> bool {
+        now.saturating_sub(before) > self.election_timeout * PAUSED_TIMEOUTS
     }
 }
 
@@ -130,6 +142,20 @@ mod tests {
         // It was not let go, and is there again.
         presence.turned(at(6300), Some((Term(1), true)));
         assert!(presence.was_there(at(6300)));
+    }
+
+    /// What a cut network held back comes all at once when it is whole again.
+    #[test]
+    fn what_a_cut_held_back_is_no_news() {
+        let mut presence = heard((0..1000).step_by(50));
+        for turn in (1000..5000).step_by(100) {
+            presence.turned(at(turn), None);
+        }
+        presence.turned(at(5000), Some((Term(1), true)));
+        presence.turned(at(5030), Some((Term(1), true)));
+        assert!(!presence.was_there(at(5030)));
+        presence.turned(at(5300), Some((Term(1), true)));
+        assert!(presence.was_there(at(5300)));
     }
 
     #[test]
