@@ -30,6 +30,9 @@ pub(crate) const EXCHANGED: &str = "another disk";
 
 /// What a node says when its disk is full.
 const FULL: &str = "room on the disk";
+/// The last word of a node that was removed, and how often one may take that it was let go for it.
+const LEFT: &str = "the cluster goes on without this node";
+const EXCUSED_MAX: u32 = 1;
 /// What its log says when a snapshot from the leader cannot be taken, and why that is here.
 const NO_USE: &str = "a snapshot from the leader is of no use";
 const NO_SPACE: &str = "No space left on device";
@@ -40,6 +43,8 @@ pub(crate) struct Node {
     /// Whether it knows that there is a cluster, which it joins if it has to.
     pub(crate) joins: bool,
     process: Option<Child>,
+    /// How often it ended because it took that it was let go for its removal.
+    excused: u32,
     disk: PathBuf,
     log: PathBuf,
 }
@@ -57,6 +62,7 @@ impl Node {
             id,
             joins: false,
             process: None,
+            excused: 0,
             disk,
             log: directory.join(format!("node-{id}.log")),
         }
@@ -122,9 +128,18 @@ impl Node {
         kill_process(Pid::from_child(process), signal).expect("the node runs");
     }
 
-    /// What it ended with, if it ended by itself, which no node may.
+    /// What it ended with, if it ended by itself, which no node may. One that was let go may take
+    /// that for its removal where words of its leader came late: then whoever looks after it
+    /// starts it again, once.
     pub(crate) fn ended(&mut self) -> Option<String> {
         let status = self.process.as_mut()?.try_wait().expect("a child")?;
+        let is_last_word = |log: &str| log.lines().last().is_some_and(|said| said.contains(LEFT));
+        if self.excused < EXCUSED_MAX && is_last_word(&self.log()) {
+            self.excused += 1;
+            self.process = None;
+            self.start();
+            return None;
+        }
         Some(format!("node {} ended by itself: {status}", self.id))
     }
 
