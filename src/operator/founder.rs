@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource as _};
 use serde_json::json;
@@ -19,9 +18,10 @@ use super::error::Trouble;
 use super::founding::{Founding, Next, Sight, Voter};
 use super::pods::{ClusterKey, PodView};
 use super::record::Record;
+use super::roller::list;
 use super::route::{Report, View};
 use crate::consensus::{ClusterId, NodeId, Term};
-use crate::crd::{CLUSTER_LABEL, REPLICAS_MAX, RememberCluster};
+use crate::crd::{REPLICAS_MAX, RememberCluster};
 
 /// How many steps one visit takes at most: recorded, then told.
 const STEPS_MAX: usize = 3;
@@ -40,7 +40,8 @@ pub(super) async fn found(
         if is_settled(&record, &context.view(key)) {
             return Ok(None);
         }
-        let pods = pods(key, context).await?;
+        let pods = Api::<Pod>::namespaced(context.client.clone(), &key.namespace);
+        let (_, pods) = list(&pods, key).await?;
         match decide(cluster, key, context, &record, &pods).await? {
             Next::Settled => return Ok(None),
             Next::Wait(sentence) => return Ok(Some(sentence)),
@@ -119,15 +120,6 @@ async fn decide(
         name: ClusterId(getrandom::u64().map_err(|error| Trouble::Record(error.to_string()))?),
     };
     Ok(sight.next())
-}
-
-/// The pods, from the API server itself.
-async fn pods(key: &ClusterKey, context: &Context) -> Result<BTreeMap<Arc<str>, PodView>, Trouble> {
-    let pods = Api::<Pod>::namespaced(context.client.clone(), &key.namespace);
-    let ours = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", key.name));
-    let listed = in_time(pods.list(&ours)).await?.items;
-    let seen = listed.iter().filter_map(PodView::of);
-    Ok(seen.map(|(_, pod)| (Arc::clone(&pod.name), pod)).collect())
 }
 
 /// The uids of the claims that there are, by node.
