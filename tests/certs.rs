@@ -5,10 +5,12 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+
+#[path = "support/port.rs"]
+mod port;
 
 /// A directory that goes with the test, and everything that runs in it.
 struct Desk {
@@ -166,9 +168,7 @@ fn clients_with_a_certificate_are_served_by_a_node_that_speaks_both() {
     let certs = ["certs", "certs", "--member", "1", "--client", "me"];
     desk.demand(&certs, 0, "wrote");
     desk.demand(&["certs", "others", "--client", "me"], 0, "wrote");
-    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let ports = [free(), free(), free(), free()].map(|port| port.local_addr().unwrap().port());
-    let [peer, plain, secured, admin] = ports.map(|port| format!("127.0.0.1:{port}"));
+    let [peer, plain, secured, admin] = [(); 4].map(|()| format!("127.0.0.1:{}", port::free()));
     let members = format!("1={peer}/{plain}");
     let listen = format!("{plain},https://{secured}");
     let node = [

@@ -15,6 +15,9 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+#[path = "support/port.rs"]
+mod port;
+
 const MEMBERS: &str = "1=127.0.0.1:18101/127.0.0.1:18001";
 
 fn remember(arguments: &[&str]) -> Command {
@@ -406,12 +409,6 @@ fn a_read_goes_on_to_the_next_node_and_a_write_only_if_nothing_was_written() {
     assert_eq!(lossy.requests().len(), 2);
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[test]
 fn a_node_whose_log_nobody_reads_goes_on_and_ends_when_it_is_asked_to() {
     let (_reader, writer) = io::pipe().unwrap();
@@ -422,7 +419,7 @@ fn a_node_whose_log_nobody_reads_goes_on_and_ends_when_it_is_asked_to() {
     fcntl_setfl(&writer, OFlags::empty()).unwrap();
 
     let directory = std::env::temp_dir().join(format!("remember-mute-{}", std::process::id()));
-    let (peer, api, admin) = (free_port(), free_port(), free_port());
+    let (peer, api, admin) = (port::free(), port::free(), port::free());
     let at = format!("127.0.0.1:{api}");
     let mut node = remember(&["node", "--id", "1", "--log", "debug"])
         .args(["--members", &format!("1=127.0.0.1:{peer}/{at}")])

@@ -6,12 +6,14 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+#[path = "support/port.rs"]
+mod port;
 
 /// Only what hangs takes this long.
 const HANGS: Duration = Duration::from_mins(1);
@@ -20,19 +22,6 @@ fn remember(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remember"));
     command.env_clear().args(arguments).stdin(Stdio::null());
     command
-}
-
-/// A port that is free, below those that the kernel gives to clients: one of these could be taken
-/// by somebody else's connection before it is listened at. No two of one run are the same.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 2500).unwrap();
-    loop {
-        let port = 30_500 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 2200;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Waits for the thing itself; only what hangs fails.
@@ -84,7 +73,7 @@ impl Hello {
     }
 
     fn start(node: &str, pod: &str) -> Self {
-        let port = free_port();
+        let port = port::free();
         let process = remember(&["hello", "--node", node, "--pod", pod])
             .env("REMEMBER_HELLO_LISTEN", format!("127.0.0.1:{port}"))
             .stderr(Stdio::null())
@@ -126,9 +115,9 @@ impl Pods {
     fn start(count: usize, name: &str) -> Self {
         let directory =
             std::env::temp_dir().join(format!("remember-{name}-{}", std::process::id()));
-        let ports: Vec<_> = (0..count).map(|_| free_port()).collect();
+        let ports: Vec<_> = (0..count).map(|_| port::free()).collect();
         let members: Vec<_> = (ports.iter().enumerate())
-            .map(|(nth, api)| format!("{}=127.0.0.1:{}/127.0.0.1:{api}", nth + 1, free_port()))
+            .map(|(nth, api)| format!("{}=127.0.0.1:{}/127.0.0.1:{api}", nth + 1, port::free()))
             .collect();
         let nodes = (1..=count).map(|id| {
             remember(&[
@@ -138,7 +127,7 @@ impl Pods {
                 "--members",
                 &members.join(","),
             ])
-            .args(["--listen-admin", &format!("127.0.0.1:{}", free_port())])
+            .args(["--listen-admin", &format!("127.0.0.1:{}", port::free())])
             .arg("--data-dir")
             .arg(directory.join(id.to_string()))
             .args(["--parent-pid", &std::process::id().to_string()])
@@ -277,7 +266,7 @@ fn a_write_is_acknowledged_by_the_node_or_by_nobody() {
         // It took the request, and was never heard of again.
         (stand_in(None), 504, 503),
         // Nobody is there, so nothing was written.
-        (format!("127.0.0.1:{}", free_port()), 503, 503),
+        (format!("127.0.0.1:{}", port::free()), 503, 503),
     ] {
         let hello = Hello::beside(&node, "hello-0");
         let (status, _, body) = hello.ask("PUT", "/notes/a", "", "1");

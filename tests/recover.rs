@@ -4,12 +4,14 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[path = "support/port.rs"]
+mod port;
 
 /// Only what hangs takes this long.
 const HANGS: Duration = Duration::from_mins(1);
@@ -43,19 +45,12 @@ impl Drop for Desk {
     }
 }
 
-/// A port that is free while this is kept.
-fn free() -> TcpListener {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
-}
-
 impl Desk {
     fn new(name: &str) -> Self {
         let name = format!("remember-recover-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
-        let ports = [free(), free(), free(), free()];
-        let ports = ports.map(|port| port.local_addr().unwrap().port());
-        let [p1, a1, p2, a2] = ports.map(|port| format!("127.0.0.1:{port}"));
+        let [p1, a1, p2, a2] = [(); 4].map(|()| format!("127.0.0.1:{}", port::free()));
         Self {
             path,
             members: format!("1={p1}/{a1},2={p2}/{a2}"),
@@ -74,7 +69,7 @@ impl Desk {
     fn start(&mut self, id: &str, data_dir: &str, extra: &[&str]) {
         let node = ["node", "--id", id, "--members", &self.members];
         let mut command = self.command(&node);
-        let admin = format!("127.0.0.1:{}", free().local_addr().unwrap().port());
+        let admin = format!("127.0.0.1:{}", port::free());
         command.args(["--data-dir", data_dir, "--listen-admin", &admin]);
         let mut process = command.args(extra).stderr(Stdio::piped()).spawn().unwrap();
         let (said, log) = channel();
