@@ -9,7 +9,7 @@ CARGO := cargo
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # The stages of `make test`, in order: the cheap ones first.
-STAGES := fmt lint layers unit proofs doc chart cluster
+STAGES := fmt lint layers unit doc chart trials
 
 # What the stages need beside Rust, each as tool:package (the package that brings it on Debian).
 NEEDS := cc:build-essential make:build-essential git:git \
@@ -47,9 +47,9 @@ ROUNDS ?= 100
 INPUTS ?= 10000000
 SEED ?= 1
 
-.PHONY: help test $(STAGES) sim explore faults mutants machine deps soak model fuzz tidy deny \
-    bench bench-deps bench-load clean bench-cluster image chart-deps cluster-deps cluster-up \
-    cluster-down try
+.PHONY: help test $(STAGES) proofs cluster sim explore faults mutants machine deps soak model fuzz \
+    tidy deny bench bench-deps bench-load clean bench-cluster image chart-deps cluster-deps \
+    cluster-up cluster-down try
 
 help: ## Lists these targets.
 	@echo 'make TARGET, where TARGET is one of'
@@ -149,13 +149,11 @@ proofs: ## Simulation, model check, mutants and faults, the last ones beside the
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation --test model \
 	    --no-run
 	$(CARGO) test --locked --profile sim --test faults --no-run
-	@mkdir -p target; set -m; $(MAKE) faults >target/faults.log 2>&1 & faults=$$!; set +m; \
-	trap 'kill -- -$$faults 2>/dev/null || true; wait $$faults || true' EXIT; \
-	$(MAKE) sim explore mutants; \
-	printf '\nfaults, beside them (target/faults.log):\n'; \
-	if wait $$faults; then tail -n 12 target/faults.log; \
-	else cat target/faults.log; echo 'the faults failed' >&2; exit 1; fi; \
-	trap - EXIT
+	tools/beside target/faults.log $(MAKE) faults -- $(MAKE) sim explore mutants
+
+# A cluster waits as well, and comes first where both want to run.
+trials: ## The stories on a real Kubernetes, and the proofs beside them.
+	tools/beside target/proofs.log nice -n 19 $(MAKE) proofs -- $(MAKE) cluster
 
 explore: ## Every order of events in small worlds of three nodes; the shortest way to a broken rule.
 	$(CARGO) test --locked --profile sim --no-default-features --test model
