@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::addresses::Addresses;
 use super::backup::Frozen;
 use super::handle::{Attempt, Changed, Handle, Phase, Request, Shared, Unchanged};
+use super::witness::WitnessState;
 use crate::consensus::{
     Change, ChangeRefusal, ClusterId, Configuration, Incarnation, Index, MemberId, NodeId, Payload,
     Position, Refusal, Role, Seat, Status, Term,
@@ -67,6 +68,7 @@ impl FakeDriver {
             cluster: Cell::new(Some(CLUSTER)),
             configuration: watch::Sender::new(Some((Position::START, configuration()))),
             told: watch::Sender::default(),
+            witness: watch::Sender::default(),
             incarnation: INCARNATION,
             pod: Some("uid-1".into()),
         });
@@ -104,6 +106,11 @@ impl FakeDriver {
     pub(crate) fn found(&self) {
         self.shared.cluster.set(Some(CLUSTER));
         self.be(Phase::Running);
+    }
+
+    /// The witness answers, or does not.
+    pub(crate) fn hear_witness(&self, state: WitnessState) {
+        self.shared.witness.send_replace(Some(state));
     }
 
     /// Calls a member's host something else.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::addresses::Addresses;
 use super::backup::Frozen;
+use super::witness::WitnessState;
 use crate::consensus::{
     Change, ChangeRefusal, ClusterId, Incarnation, MemberId, Membership, NodeId, Placed, Refusal,
     Role, Status,
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub(super) configuration: watch::Sender<Option<Placed>>,
     /// The founding that this node was told of, before it belongs to a cluster.
     pub(super) told: watch::Sender<Option<Membership>>,
+    /// Whether its witness answers it, if it has one.
+    pub(super) witness: watch::Sender<Option<WitnessState>>,
     pub(super) incarnation: Incarnation,
     pub(super) pod: Option<String>,
 }
@@ -289,6 +292,16 @@ impl Handle {
     /// The same, for those who wait for changes.
     pub fn configurations(&self) -> watch::Receiver<Option<Placed>> {
         self.shared.configuration.subscribe()
+    }
+
+    /// Whether the witness answers this node; `None` without one (R17).
+    pub fn witness(&self) -> Option<WitnessState> {
+        *self.shared.witness.borrow()
+    }
+
+    /// The same, for those who wait for changes.
+    pub fn witnesses(&self) -> watch::Receiver<Option<WitnessState>> {
+        self.shared.witness.subscribe()
     }
 
     /// This node, on its disk.

@@ -42,6 +42,7 @@ mod snapshot_sender;
 mod snapshots;
 mod task;
 mod waiting;
+mod witness;
 
 pub use backup::{Backup, BackupError, Restore};
 pub use driver::Stopped;
@@ -50,3 +51,4 @@ pub use handle::{Failure, Handle, NotFounded, Phase, Unchanged};
 pub use recovery::{Held, Recovery};
 pub use run::{NodeError, Running, start};
 pub use settings::{Settings, SettingsError};
+pub use witness::WitnessState;

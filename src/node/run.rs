@@ -267,6 +267,7 @@ fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnatio
         cluster: Cell::default(),
         configuration: watch::Sender::default(),
         told: watch::Sender::default(),
+        witness: watch::Sender::default(),
         incarnation,
         pod: settings.pod.clone(),
     }

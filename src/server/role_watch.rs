@@ -1,8 +1,9 @@
 //! `GET /v1/watch`: who leads, told at once and again whenever it changes.
 //!
 //! One observer watches the node's status, which changes with every write, and tells the streams
-//! only what concerns them: role, term, leader, whether it is established, the cluster and its
-//! members. A stream that is behind is told the newest state and not those in between.
+//! only what concerns them: role, term, leader, whether it is established, the cluster, its members
+//! and whether its witness answers. A stream that is behind is told the newest state and not those
+//! in between.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -60,10 +61,12 @@ pub(super) async fn observe(
     mut stop: watch::Receiver<Option<Instant>>,
 ) {
     let (mut statuses, mut configurations) = (handle.statuses(), handle.configurations());
+    let mut witnesses = handle.witnesses();
     let mut led = None;
     loop {
         statuses.borrow_and_update();
         configurations.borrow_and_update();
+        witnesses.borrow_and_update();
         let now = Standing::of(&handle);
         standing.send_if_modified(|known| std::mem::replace(known, now) != now);
         let leader = now.leader.map(|leader| (now.term, leader));
@@ -78,6 +81,7 @@ pub(super) async fn observe(
             () = sleep(LOOK_AGAIN_AFTER), if !readiness.is_reached() => {}
             changed = statuses.changed() => if changed.is_err() { return },
             changed = configurations.changed() => if changed.is_err() { return },
+            changed = witnesses.changed() => if changed.is_err() { return },
             _ = stop.wait_for(Option::is_some) => return,
         }
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::consensus::{ClusterId, Configuration, NodeId, Position, Role, Term};
-use crate::node::Handle;
+use crate::node::{Handle, WitnessState};
 use crate::state::Member;
 
 /// Where a node stands in its cluster, as role streams tell it.
@@ -18,6 +18,7 @@ pub(super) struct Standing {
     cluster: Option<ClusterId>,
     /// With which entry the newest configuration came that this node has.
     seated: Option<Position>,
+    witness: Option<WitnessState>,
 }
 
 /// The same in JSON.
@@ -39,6 +40,9 @@ pub(super) struct Document<'a> {
     /// The newest configuration in the node's log, agreed on or not: only by what a majority says
     /// can be told which one is. Null until the cluster is founded.
     seats: Option<Seats>,
+    /// Whether the witness of a pair answers the node (R17): `answers` or `silent`; null if it has
+    /// none.
+    witness: Option<&'static str>,
 }
 
 /// A configuration.
@@ -70,6 +74,7 @@ impl Standing {
             established: status.established,
             cluster: handle.cluster(),
             seated: handle.configuration().map(|(since, _)| since),
+            witness: handle.witness(),
         }
     }
 
@@ -86,6 +91,7 @@ impl Standing {
             incarnation: hex(handle.incarnation().0),
             pod: handle.pod(),
             seats: handle.configuration().map(|seated| Seats::of(&seated)),
+            witness: self.witness.map(witness_name),
         }
     }
 }
@@ -109,6 +115,13 @@ impl Seats {
 /// Not as a number: most languages round those above 2^53.
 fn hex(number: u64) -> String {
     format!("{number:016x}")
+}
+
+fn witness_name(state: WitnessState) -> &'static str {
+    match state {
+        WitnessState::Answers => "answers",
+        WitnessState::Silent => "silent",
+    }
 }
 
 /// The role as text, the same word everywhere.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::{Fixture, Limits, forgetful_store, run};
 use crate::consensus::{NodeId, Role, Term};
+use crate::node::WitnessState;
 
 /// What a timer may be late.
 const TICK: Duration = Duration::from_millis(2);
@@ -23,7 +24,7 @@ fn a_role_stream_tells_the_state_at_once_and_each_change_once() {
             r#""seats":{"term":0,"index":0,"members":["#,
             r#"{"id":1,"incarnation":"ffffffffffffffff","votes":true,"outgoing":false},"#,
             r#"{"id":2,"incarnation":"0000000000000002","votes":true,"outgoing":false},"#,
-            r#"{"id":3,"incarnation":"0000000000000003","votes":false,"outgoing":false}]}}"#,
+            r#"{"id":3,"incarnation":"0000000000000003","votes":false,"outgoing":false}]},"witness":null}"#,
         );
         let leads = concat!(
             "event: role\n",
@@ -79,6 +80,23 @@ fn a_role_stream_tells_the_name_of_the_cluster_as_soon_as_it_is_founded() {
             event.contains(r#","cluster":"00000000000000c1","#),
             "{event}"
         );
+    });
+}
+
+#[test]
+fn a_role_stream_tells_whether_the_witness_answers() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut watch = fixture.client().await.watch("/v1/watch", &[]).await;
+        assert!(watch.next().await.unwrap().ends_with(r#","witness":null}"#));
+        for (state, told) in [
+            (WitnessState::Silent, r#","witness":"silent"}"#),
+            (WitnessState::Answers, r#","witness":"answers"}"#),
+        ] {
+            fixture.driver.hear_witness(state);
+            let event = watch.next().await.unwrap();
+            assert!(event.ends_with(told), "{event}");
+        }
     });
 }
 
