@@ -31,3 +31,5 @@ pub mod storage;
 #[cfg(feature = "full")]
 pub mod tls;
 pub mod wire;
+#[cfg(feature = "full")]
+pub mod witness;

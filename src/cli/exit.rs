@@ -13,8 +13,8 @@ Exit codes:
   4  denied
   5  no node can be reached
   6  timed out; whether a write was done is then not known
-A command that is interrupted ends by the signal, which shells tell as 130; `node`, `local` and
-`hello` end in order and return 0.";
+A command that is interrupted ends by the signal, which shells tell as 130; `node`, `witness`,
+`local` and `hello` end in order and return 0.";
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   run --> node                      this process becomes a node
+//!       --> witness                   this process keeps the registers of pairs
 //!       --> local                     several nodes as child processes, and a live table
 //!       --> bench                     clusters as child processes, loaded and measured
 //!       --> status, transfer,         clients: `client` --> HTTP --> any node
@@ -54,6 +55,7 @@ mod table;
 mod terminal;
 mod tls;
 mod transfer;
+mod witness;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -84,6 +86,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Node(Box<node::Node>),
+    Witness(witness::Witness),
     Operator(operator::Operator),
     Local(local::Local),
     Status(status::Status),
@@ -126,6 +129,10 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Node(node) => {
             let given = matches.subcommand_matches("node");
             node.run(given.unwrap_or(matches), terminal)
+        }
+        Command::Witness(witness) => {
+            let given = matches.subcommand_matches("witness");
+            witness.run(given.unwrap_or(matches), terminal)
         }
         Command::Operator(operator) => {
             let given = matches.subcommand_matches("operator");

@@ -369,7 +369,7 @@ fn loopback(port: u16) -> Address {
     Address { host, port }
 }
 
-async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpListener> {
+pub(super) async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpListener> {
     let listener = bind(at).await;
     let listener = listener.with_context(|| format!("cannot listen for {whom} at {at}"))?;
     let bound: SocketAddr = listener.local_addr()?;
@@ -386,7 +386,7 @@ async fn listen(whom: &str, at: &Address, plain: bool) -> anyhow::Result<TcpList
 }
 
 /// Counts the signals that ask this process to end.
-fn signals() -> std::io::Result<watch::Receiver<usize>> {
+pub(super) fn signals() -> std::io::Result<watch::Receiver<usize>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (count, counted) = watch::channel(0);
@@ -402,7 +402,7 @@ fn signals() -> std::io::Result<watch::Receiver<usize>> {
     Ok(counted)
 }
 
-async fn came(mut signals: watch::Receiver<usize>, count: usize) {
+pub(super) async fn came(mut signals: watch::Receiver<usize>, count: usize) {
     if signals.wait_for(|came| *came >= count).await.is_err() {
         // Nobody counts any more, so none will come.
         std::future::pending::<()>().await;

@@ -32,10 +32,15 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub struct Server {
     api: Rc<Api>,
     admin: Rc<Admin>,
+    ports: Ports,
+}
+
+/// The ports of one process, and what ends with them.
+#[derive(Debug)]
+pub(super) struct Ports {
     metrics: Rc<Metrics>,
     limits: Limits,
     stop: watch::Sender<Option<Instant>>,
-    /// The observer and the ports.
     tasks: RefCell<JoinSet<()>>,
 }
 
@@ -45,8 +50,9 @@ impl Server {
         let metrics = Rc::new(Metrics::new());
         let readiness = Rc::new(Readiness::new(handle.clone()));
         let standing = watch::Sender::new(Standing::of(&handle));
-        let stop = watch::Sender::new(None);
-        let streams = Streams::new(&limits, &metrics, stop.subscribe());
+        let ports = Ports::new(limits, Rc::clone(&metrics));
+        let (limits, stop) = (&ports.limits, &ports.stop);
+        let streams = Streams::new(limits, &metrics, stop.subscribe());
         let budget = Budget::new(limits.buffered_bytes_max);
         let api = Api {
             handle: handle.clone(),
@@ -62,28 +68,23 @@ impl Server {
             metrics: Rc::clone(&metrics),
             readiness: Rc::clone(&readiness),
         };
-        let observed = Rc::clone(&metrics);
-        let observe = role_watch::observe(handle, standing, readiness, observed, stop.subscribe());
-        let mut tasks = JoinSet::new();
-        tasks.spawn_local(observe);
+        let observe = role_watch::observe(handle, standing, readiness, metrics, stop.subscribe());
+        ports.tasks.borrow_mut().spawn_local(observe);
         Self {
             api: Rc::new(api),
             admin: Rc::new(admin),
-            metrics,
-            limits,
-            stop,
-            tasks: RefCell::new(tasks),
+            ports,
         }
     }
 
     /// Serves the API on a bound listener.
     pub fn listen_api(&self, listener: TcpListener, transport: impl Transport) {
-        self.listen("api", listener, transport, Rc::clone(&self.api));
+        (self.ports).listen("api", listener, transport, Rc::clone(&self.api));
     }
 
     /// Serves health and metrics on a bound listener.
     pub fn listen_admin(&self, listener: TcpListener, transport: impl Transport) {
-        self.listen("admin", listener, transport, Rc::clone(&self.admin));
+        (self.ports).listen("admin", listener, transport, Rc::clone(&self.admin));
     }
 
     /// A connection to the API from `address` that passes no port.
@@ -118,7 +119,7 @@ impl Server {
     /// Whether no stream is open and no body is held.
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
-        self.api.budget.is_whole() && self.api.streams.is_idle(&self.limits)
+        self.api.budget.is_whole() && self.api.streams.is_idle(&self.ports.limits)
     }
 
     #[cfg(test)]
@@ -129,7 +130,26 @@ impl Server {
         (client, activity)
     }
 
-    fn listen<T: Transport, R: Route>(
+    /// Stops accepting, ends event streams, finishes the requests that have begun, and drops what
+    /// is not finished after `grace`.
+    pub async fn shut_down(self, grace: Duration) {
+        self.ports.shut_down(grace).await;
+    }
+}
+
+impl Ports {
+    /// None yet.
+    pub(super) fn new(limits: Limits, metrics: Rc<Metrics>) -> Self {
+        Self {
+            metrics,
+            limits,
+            stop: watch::Sender::new(None),
+            tasks: RefCell::default(),
+        }
+    }
+
+    /// Serves one on a bound listener.
+    pub(super) fn listen<T: Transport, R: Route>(
         &self,
         name: &'static str,
         listener: TcpListener,
@@ -150,9 +170,9 @@ impl Server {
         self.tasks.borrow_mut().spawn_local(run);
     }
 
-    /// Stops accepting, ends event streams, finishes the requests that have begun, and drops what
-    /// is not finished after `grace`.
-    pub async fn shut_down(self, grace: Duration) {
+    /// Stops accepting, finishes the requests that have begun, and drops what is not finished after
+    /// `grace`.
+    pub(super) async fn shut_down(self, grace: Duration) {
         self.stop.send_replace(Some(Instant::now() + grace));
         let mut tasks = self.tasks.take();
         while tasks.join_next().await.is_some() {}

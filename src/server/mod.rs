@@ -7,6 +7,8 @@
 //!                                             \--> Handle, the node itself
 //! ```
 //!
+//! A witness has one port of its own, with another router (`witness`).
+//!
 //! Two ports: the API, which acts and may be secured, and the admin port, which has nothing secret
 //! and nothing that acts. Everything runs on the node's one thread. Whatever a client can make
 //! grow has a limit in [`Limits`]: connections, event streams, bytes held for those who read or
@@ -39,10 +41,12 @@ mod router;
 mod snapshot;
 mod standing;
 mod transport;
+mod witness;
 
 #[cfg(test)]
 mod tests;
 
 pub use limits::Limits;
 pub use listener::Server;
-pub use transport::{Mutual, Peer, Plain, Transport};
+pub use transport::{Certified, Mutual, Peer, Plain, Transport};
+pub use witness::WitnessServer;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::tls::{Identity, Stream};
+use crate::tls::{Identity, Service, Stream};
 
 /// What TLS begins with: the type of its first record, a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -40,6 +40,10 @@ pub struct Plain;
 #[derive(Clone, Debug)]
 pub struct Mutual(pub Identity);
 
+/// Mutual TLS of a server that is no member of the cluster.
+#[derive(Clone, Debug)]
+pub struct Certified(pub Service);
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer {
@@ -65,15 +69,7 @@ impl Transport for Mutual {
     type Stream = Stream;
 
     async fn secure(&self, mut tcp: TcpStream, address: IpAddr) -> io::Result<(Stream, Peer)> {
-        let mut first = [0];
-        let came = tcp.peek(&mut first).await?;
-        if came == 1 && first != [TLS_HANDSHAKE] {
-            let mut request = [0; PLAIN_BYTES_MAX];
-            let _read = tcp.read(&mut request).await?;
-            tcp.write_all(refusal().as_bytes()).await?;
-            tcp.shutdown().await?;
-            return Err(io::Error::other("it does not speak TLS"));
-        }
+        demand_tls(&mut tcp).await?;
         let stream = self.0.accept_client(tcp).await.map_err(io::Error::other)?;
         let peer = Peer {
             address,
@@ -81,6 +77,34 @@ impl Transport for Mutual {
         };
         Ok((stream, peer))
     }
+}
+
+impl Transport for Certified {
+    type Stream = Stream;
+
+    async fn secure(&self, mut tcp: TcpStream, address: IpAddr) -> io::Result<(Stream, Peer)> {
+        demand_tls(&mut tcp).await?;
+        let stream = self.0.accept(tcp).await.map_err(io::Error::other)?;
+        let peer = Peer {
+            address,
+            is_certified: true,
+        };
+        Ok((stream, peer))
+    }
+}
+
+/// Tells a client without TLS what to do.
+async fn demand_tls(tcp: &mut TcpStream) -> io::Result<()> {
+    let mut first = [0];
+    let came = tcp.peek(&mut first).await?;
+    if came == 1 && first != [TLS_HANDSHAKE] {
+        let mut request = [0; PLAIN_BYTES_MAX];
+        let _read = tcp.read(&mut request).await?;
+        tcp.write_all(refusal().as_bytes()).await?;
+        tcp.shutdown().await?;
+        return Err(io::Error::other("it does not speak TLS"));
+    }
+    Ok(())
 }
 
 fn refusal() -> String {

@@ -27,7 +27,7 @@ use crate::consensus::NodeId;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a client of the API speaks.
-const API_PROTOCOL: &[u8] = b"http/1.1";
+pub(super) const API_PROTOCOL: &[u8] = b"http/1.1";
 
 /// Where the credentials of one process are, each in PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use webpki::EndEntityCert;
 
 use super::Stream;
-use super::credentials::{Contents, Credentials, Files};
+use super::credentials::{API_PROTOCOL, Contents, Credentials, Files};
 use super::error::{Error, Failure};
 use super::name::{MemberName, dns_names, listed};
 use crate::consensus::NodeId;
@@ -27,7 +27,7 @@ use crate::consensus::NodeId;
 /// What links between members say they speak, so that no client is taken for one.
 const PEER_PROTOCOL: &[u8] = b"remember-peer";
 /// What the API speaks.
-const API_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const API_PROTOCOLS: [&[u8]; 2] = [b"h2", API_PROTOCOL];
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -48,6 +48,7 @@ struct Current {
     contents: Contents,
     name: MemberName,
     dials: Arc<ClientConfig>,
+    calls: Arc<ClientConfig>,
     peers: Arc<ServerConfig>,
     clients: Arc<ServerConfig>,
 }
@@ -67,6 +68,7 @@ impl Current {
         Ok(Self {
             name: credentials.member(id)?,
             dials: credentials.client(PEER_PROTOCOL)?,
+            calls: credentials.client(API_PROTOCOL)?,
             peers: credentials.server(&[PEER_PROTOCOL])?,
             clients: credentials.server(&API_PROTOCOLS)?,
             contents,
@@ -174,6 +176,15 @@ impl Identity {
         let connector = TlsConnector::from(Arc::clone(&current.dials));
         let stream = connector.connect(server_name, tcp).await?;
         Ok(Stream::tls(stream))
+    }
+
+    /// Secures a connection to a server that is no member, and is reached as `host`, a name or an
+    /// address, which its certificate has to name.
+    pub async fn call(&self, tcp: TcpStream, host: &str) -> Result<Stream, Failure> {
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|_| Failure::Refused(format!("{host} is no name of a host")))?;
+        let connector = TlsConnector::from(Arc::clone(&self.current().calls));
+        Ok(Stream::tls(connector.connect(name, tcp).await?))
     }
 
     /// Secures a connection that somebody made to the port for peers. Whether it is the member

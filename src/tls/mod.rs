@@ -3,6 +3,8 @@
 //! ```text
 //!   Files --read--> Credentials --+--> Identity --+--> dial, accept_peer    links between members
 //!     ^                           |   (a member)  +--> accept_client        the API
+//!     |                           |               +--> call                 a server beside it
+//!     |                           +--> Service --> accept                   such a server
 //!     | keep_fresh                +--> Connector                            a client of the API
 //!   Authority --issue--> Issued   (for machines without Kubernetes, and for the operator)
 //!                          |
@@ -23,6 +25,7 @@ mod error;
 mod identity;
 mod kept;
 mod name;
+mod service;
 mod stream;
 
 #[cfg(test)]
@@ -34,4 +37,5 @@ pub use error::{Error, Failure};
 pub use identity::{Identity, Stranger};
 pub use kept::Roots;
 pub use name::{ClusterName, MemberName, NameError};
+pub use service::Service;
 pub use stream::Stream;

@@ -15,6 +15,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("crd", &[]),
     ("discovery", &["consensus", "wire", "crd"]),
     (
+        "witness",
+        &["consensus", "storage", "wire", "tls", "discovery"],
+    ),
+    (
         "node",
         &[
             "consensus",
@@ -24,9 +28,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tls",
             "crd",
             "discovery",
+            "witness",
         ],
     ),
-    ("server", &["consensus", "state", "tls", "crd", "node"]),
+    (
+        "server",
+        &["consensus", "state", "tls", "crd", "witness", "node"],
+    ),
     ("operator", &["consensus", "tls", "crd"]),
     (
         "cli",
@@ -38,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tls",
             "crd",
             "discovery",
+            "witness",
             "node",
             "server",
             "operator",

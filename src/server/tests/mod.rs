@@ -16,6 +16,7 @@ mod pages;
 mod ports;
 mod snapshot;
 mod watches;
+mod witness;
 
 use std::future::Future;
 use std::time::Duration;

@@ -19,7 +19,7 @@ use crate::state::Store;
 const GET: &str = "GET /v1/cluster HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// Runs a test in real time, as sockets need.
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, test);
