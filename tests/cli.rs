@@ -96,9 +96,10 @@ fn refusing() -> String {
 
 #[test]
 fn help_is_as_it_was_agreed() {
-    let pages: [&[&str]; 30] = [
+    let pages: [&[&str]; 31] = [
         &[],
         &["node"],
+        &["witness"],
         &["local"],
         &["status"],
         &["transfer"],
@@ -194,7 +195,7 @@ fn node(extra: &[&str]) -> Command {
 
 #[test]
 fn a_node_says_what_is_wrong_with_its_settings() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 13] = [
         (&["--members", "1=a:1"], "is not like 1=host:8101/host:8001"),
         (
             &["--members", "1=a:1/b:2,1=a:3/b:4"],
@@ -207,6 +208,10 @@ fn a_node_says_what_is_wrong_with_its_settings() {
         (&["--segment-bytes", "1000"], "a multiple of 512"),
         (&["--log", "remember=loud"], "it is like info"),
         (&["--listen-api", "127.0.0.1"], "host:port"),
+        (&["--witness", "127.0.0.1:1"], "it is like http://host:port"),
+        (&["--witness", "http://10.0.0.1:1"], "add --allow-plain"),
+        (&["--witness", "https://127.0.0.1:1"], "needs --tls-cert"),
+        (&["--witness-object", "a"], "--cluster <CLUSTER>"),
     ];
     for (arguments, sentence) in wrong {
         // The last one given counts, except that clap refuses a flag that is given twice.

@@ -56,6 +56,7 @@ mod terminal;
 mod tls;
 mod transfer;
 mod witness;
+mod witness_flags;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Args as _};
+use kube::Client;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,10 +22,11 @@ use super::membership::MembershipFlags;
 use super::pods::{Place, PodFlags};
 use super::terminal::Terminal;
 use super::tls::TlsFlags;
+use super::witness_flags::WitnessFlags;
 use super::{environment, print_config};
 use crate::consensus::{Config, NodeId};
 use crate::crd::{ADMIN_PORT, API_PORT, REPLICAS_MAX};
-use crate::discovery::{Members, PodNews, parse_address, watch_pods};
+use crate::discovery::{Members, PodNews, PodsError, parse_address, watch_pods};
 use crate::node::{Apps, Handle, Settings, heed_apps, start};
 use crate::server::{Limits, Mutual, Plain, Server};
 use crate::storage::WalConfig;
@@ -55,6 +57,8 @@ pub(super) struct Node {
     members: Option<Members>,
     #[command(flatten)]
     membership: MembershipFlags,
+    #[command(flatten)]
+    witness: WitnessFlags,
     #[command(flatten)]
     pods: PodFlags,
     /// The directory that is this node's alone; made if it is not there
@@ -222,7 +226,7 @@ impl Node {
 
     /// Learns for ever where the pods of the cluster are, and whose application is ready, if that
     /// is how peers are found.
-    async fn discover(&self, handle: Handle) {
+    async fn discover(&self, handle: Handle, client: Result<Option<Client>, PodsError>) {
         if let (Some(namespace), Some(cluster)) = (&self.pods.pod_namespace, &self.pods.cluster) {
             let own = handle.status().id;
             let (apps, told) = watch::channel(Apps::new());
@@ -237,8 +241,12 @@ impl Node {
                 }
             };
             let watch = async {
-                if let Err(error) = watch_pods(namespace, cluster, tell).await {
-                    tracing::warn!(%error, "peers are found by what they say themselves only");
+                match client {
+                    Ok(Some(client)) => watch_pods(client, namespace, cluster, tell).await,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "peers are found by what they say themselves only");
+                    }
                 }
             };
             tokio::join!(watch, heed_apps(handle.clone(), told));
@@ -307,6 +315,10 @@ impl Node {
     async fn serve(&self, mut settings: Settings) -> anyhow::Result<()> {
         let identity = self.identity(settings.id)?;
         settings.tls.clone_from(&identity);
+        let client = self.pods.client();
+        let namespace = self.pods.pod_namespace.as_deref();
+        let pod = client.as_ref().map(|client| client.as_ref().zip(namespace));
+        settings.witness = (self.witness).witness(pod, identity.as_ref(), self.allow_plain)?;
         let own = settings.members.get(&settings.id).and_then(Option::as_ref);
         let own = own.context("a node without an address of its own")?;
         let at = self.listen_peer.as_ref().unwrap_or(&own.peer);
@@ -327,7 +339,7 @@ impl Node {
             }
         }
         server.listen_admin(admin, Plain);
-        let discovering = self.discover(node.handle.clone());
+        let discovering = self.discover(node.handle.clone(), client);
         let ended = tokio::select! {
             () = discovering => return Ok(()),
             ended = node.until(came(signals.clone(), 1)) => ended,

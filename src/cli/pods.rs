@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use kube::Client;
+
 use super::exit::{Exit, Failed};
 use crate::consensus::NodeId;
 use crate::crd::REPLICAS_MAX;
-use crate::discovery::{node_of_pod, pod_address};
+use crate::discovery::{PodsError, node_of_pod, pod_address, pod_client};
 use crate::wire::MemberAddress;
 use crate::wire::limits;
 
@@ -78,6 +80,11 @@ pub(super) struct PodFlags {
 }
 
 impl PodFlags {
+    /// How the API server is asked; `None` outside of pods.
+    pub(super) fn client(&self) -> Result<Option<Client>, PodsError> {
+        self.cluster.as_ref().map(|_| pod_client()).transpose()
+    }
+
     /// Who this node is, if its pod says that.
     pub(super) fn place(&self) -> Result<Option<Place>, Failed> {
         let (Some(cluster), Some(pod), Some(ip)) = (&self.cluster, &self.pod_name, self.pod_ip)

@@ -7,4 +7,4 @@ mod members;
 mod pods;
 
 pub use members::{Members, parse_address};
-pub use pods::{PodNews, PodsError, node_of_pod, pod_address, watch_pods};
+pub use pods::{PodNews, PodsError, node_of_pod, pod_address, pod_client, watch_pods};

@@ -90,17 +90,25 @@ struct Condition {
     status: String,
 }
 
-/// Watches the pods of `cluster` for ever, and tells what is new of each. Errors of the API server
-/// are logged, and it is asked again.
+/// A client of the API server with the pod's own account, which asks each thing once: who wants to
+/// ask again does so itself.
 ///
 /// # Errors
-/// If the pod's own account is missing or unusable.
+/// If the account is missing or unusable.
+pub fn pod_client() -> Result<Client, PodsError> {
+    let mut config = Config::incluster()?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+/// Watches the pods of `cluster` for ever, and tells what is new of each. Errors of the API server
+/// are logged, and it is asked again.
 pub async fn watch_pods(
+    client: Client,
     namespace: &str,
     cluster: &str,
     mut tell: impl FnMut(PodNews),
-) -> Result<(), PodsError> {
-    let client = Client::try_from(Config::incluster()?)?;
+) {
     let resource = ApiResource::erase::<v1::Pod>(&());
     let pods = Api::<Pod>::namespaced_with(client, namespace, &resource);
     let ours = watcher::Config::default().labels(&format!("{CLUSTER_LABEL}={cluster}"));
@@ -117,7 +125,7 @@ pub async fn watch_pods(
                 roster.take(event).into_iter().for_each(&mut tell);
             }
             // The watch has no end.
-            Ok(None) => return Ok(()),
+            Ok(None) => return,
             Err(error) => {
                 if is_heard {
                     warn!(%error, "the API server tells nothing of pods; what is known stays");

@@ -12,7 +12,7 @@ use super::handle::{Changed, Unchanged};
 use super::peers::Peers;
 use super::settings::Settings;
 use crate::consensus::{
-    Boot, ChangeRefusal, Hello, Incarnation, LinkEvent, MemberId, Membership, Node, NodeId,
+    Answer, Boot, ChangeRefusal, Hello, Incarnation, LinkEvent, MemberId, Membership, Node, NodeId,
     Position, Rejection, Term,
 };
 use crate::state::View;
@@ -45,6 +45,8 @@ pub(super) enum Event {
     /// The cluster goes on without this node, which said to be a member since that entry. It must
     /// stop and say so, or join again.
     Removed(Position, String),
+    /// What became of a request to the witness.
+    Witness(u64, Answer),
     /// It joined again.
     Welcomed(Box<Membership>),
 }

@@ -28,6 +28,7 @@ use super::dialing::Dialing;
 use super::handle::{Changed, Request, Shared};
 use super::snapshots::{Transfers, push};
 use super::waiting::Waiting;
+use super::witness::Asked;
 use crate::consensus::{
     self, Boot, Change, Entry, Epoch, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId,
     Output, Position, Presence, Status,
@@ -82,6 +83,8 @@ pub(super) struct Driver {
     /// Jobs that found the journal's queue full.
     backlog: VecDeque<Job<FileDisk>>,
     transfers: Transfers,
+    /// The way to the witness, if there is one.
+    witness: mpsc::Sender<Asked>,
     dialing: Dialing,
     presence: Presence,
     waiting: Waiting,
@@ -107,6 +110,7 @@ impl Driver {
         shared: Rc<Shared>,
         journal: Journal<FileDisk>,
         transfers: Transfers,
+        witness: mpsc::Sender<Asked>,
         origin: Instant,
     ) -> Self {
         Self {
@@ -117,6 +121,7 @@ impl Driver {
             journal,
             backlog: VecDeque::new(),
             transfers,
+            witness,
             waiting: Waiting::default(),
             abstention: Abstention::default(),
             boots: BTreeMap::new(),
@@ -253,6 +258,9 @@ impl Driver {
                 Err(error) => self.transfers.received(from, position, Err(&error)),
             },
             Event::Register(member, reply) => self.change(Change::Learn(member), reply),
+            Event::Witness(request, answer) => {
+                self.inputs.push(Input::Witness { request, answer });
+            }
             Event::TurnedAway(sentence) => self.stopped = Some(Stopped::TurnedAway(sentence)),
             Event::Removed(since, sentence) => self.removed(since, sentence),
             Event::Welcomed(membership) => {
@@ -456,11 +464,7 @@ impl Driver {
                 }
                 self.dialing.choose_again();
             }
-            // No node is given a witness yet, and no answer is a no (R17).
-            Output::Witness { request, .. } => self.inputs.push(Input::Witness {
-                request,
-                answer: consensus::Answer::Unknown,
-            }),
+            Output::Witness { request, ask } => self.ask_witness(request, ask),
             Output::Probe(peer) => {
                 if let Some(peer) = self.context.peers.of(peer) {
                     peer.dial_now.notify_one();
@@ -468,6 +472,14 @@ impl Driver {
             }
             Output::Exhausted(epoch) => self.stopped = Some(Stopped::Exhausted(epoch)),
             Output::Event(event) => tell(&event),
+        }
+    }
+
+    /// Where nobody can be asked, no answer is a no (R17).
+    fn ask_witness(&mut self, request: u64, ask: consensus::Ask) {
+        if self.witness.try_send((request, ask)).is_err() {
+            let answer = consensus::Answer::Unknown;
+            self.inputs.push(Input::Witness { request, answer });
         }
     }
 

@@ -13,6 +13,7 @@
 //! and `outbox` are the links to them, and `addresses` where they lead to; `snapshots` moves
 //! snapshots, and `aside` keeps what takes long off the thread;
 //! `fitness` and `abstention` keep a node without its application from leading;
+//! `witness` asks the register of a pair;
 //! `backup` is its state as a file, and `recovery` what its disk is worth without the others;
 //! `waiting` are its clients; [`Handle`] is their way in. No rule of consensus lives here: the
 //! engine decides, this carries out.

@@ -22,6 +22,7 @@ use super::joining::register;
 use super::settings::{Settings, SettingsError};
 use super::snapshots::Transfers;
 use super::task::Task;
+use super::witness::{WitnessState, begin};
 use crate::consensus::{
     ClusterId, Incarnation, Index, Membership, Mono, Node, NodeId, Position, Rejection, Role,
     Status, Term,
@@ -72,7 +73,8 @@ pub struct Running {
 /// # Errors
 /// If the settings or the data directory cannot be used. What goes wrong later is said by
 /// [`Running::ended`].
-pub fn start(settings: Settings, listener: TcpListener) -> Result<Running, NodeError> {
+pub fn start(mut settings: Settings, listener: TcpListener) -> Result<Running, NodeError> {
+    settings.engine.witness = settings.witness.is_some();
     settings.check()?;
     let disk = FileDisk::open(&settings.data_dir)?;
     let directory = DataDir::open(disk, settings.id, Incarnation(random()?))?;
@@ -163,7 +165,8 @@ impl Starting {
         } = self.directory.recover(self.context.settings.wal)?;
         let view = restore(&snapshots, recovered.base)?;
         let membership = recovered.membership.clone();
-        self.shared.cluster.set(Some(membership.cluster));
+        let cluster = membership.cluster;
+        self.shared.cluster.set(Some(cluster));
         info!(
             id = recovered.member.id.0,
             boot = recovered.boots.newest().0,
@@ -184,6 +187,7 @@ impl Starting {
             // The driver is gone only when the node ends.
             drop(reports.send(report));
         })?;
+        let (asked, witness) = begin(&self.context, &self.shared, cluster);
         let transfers = Transfers::new(Rc::clone(&self.context), snapshots);
         self.shared.phase.send_replace(Phase::Running);
         let driver = Driver::new(
@@ -191,6 +195,7 @@ impl Starting {
             self.shared,
             journal,
             transfers,
+            asked,
             origin,
         );
         let sources = Sources {
@@ -200,7 +205,7 @@ impl Starting {
         };
         let stopping = Task::of(hand_over(self.stopping, handle));
         let ended = driver.run(sources).await;
-        drop((accepting, keeping, freshening, stopping));
+        drop((accepting, keeping, freshening, stopping, witness));
         if let Err(Stopped::TurnedAway(sentence)) = &ended {
             quarantine(&disk, sentence)?;
         }
@@ -267,7 +272,7 @@ fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnatio
         cluster: Cell::default(),
         configuration: watch::Sender::default(),
         told: watch::Sender::default(),
-        witness: watch::Sender::default(),
+        witness: watch::Sender::new(settings.witness.as_ref().map(|_| WitnessState::Silent)),
         incarnation,
         pod: settings.pod.clone(),
     }

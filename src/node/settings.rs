@@ -8,6 +8,7 @@ use crate::consensus::{Config, ConfigError, NodeId};
 use crate::storage::{JournalConfig, WalConfig};
 use crate::tls;
 use crate::wire::{self, MemberAddress, limits::LimitError};
+use crate::witness::Witness;
 
 /// The settings of one node; [`Settings::check`] says what is wrong with them.
 #[derive(Clone, Debug)]
@@ -40,6 +41,9 @@ pub struct Settings {
     pub snapshot_log_bytes: usize,
     /// How long a client's request may take before it is answered with a failure.
     pub request_timeout: Duration,
+    /// Who keeps the register by which one of two may go on alone (R17); the engine is told that
+    /// there is one.
+    pub witness: Option<Witness>,
     /// What this node shows to its peers, and demands of them (R11); without it links are plain.
     pub tls: Option<tls::Identity>,
 }
@@ -103,6 +107,7 @@ impl Settings {
             journal: JournalConfig::default(),
             snapshot_log_bytes: 16 << 20,
             request_timeout: Duration::from_secs(5),
+            witness: None,
             tls: None,
         }
     }

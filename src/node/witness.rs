@@ -1,4 +1,30 @@
-//! Whether the witness of a pair answers this node (R17).
+//! Asks the witness of a pair for the engine (R17), beside the node's loop, which never waits.
+//!
+//! ```text
+//!   driver --(request, ask)--> here --ask--> Witness
+//!     ^---(request, answer)----+  ^---answer, or a sentence---+
+//! ```
+//!
+//! One request at a time, each made once. While the engine asks for nothing, the register is read
+//! from time to time, first when the node starts, so that everybody sees whether it answers. What
+//! is read then is told to nobody: the engine reads for itself.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::context::{Context, Event};
+use super::handle::Shared;
+use super::task::Task;
+use crate::consensus::{Answer, Ask, ClusterId};
+use crate::witness::Witness;
+
+/// After how long the register is read again that answered, or that did not.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const LOOK_SOON: Duration = Duration::from_secs(3);
 
 /// What became of the last request to the witness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -7,4 +33,83 @@ pub enum WitnessState {
     Answers,
     /// It was not, or none was answered yet: while that lasts, no node goes on alone.
     Silent,
+}
+
+/// A request of the engine: the driver has one under way at most.
+pub(super) type Asked = (u64, Ask);
+
+/// Begins to ask the witness, if there is one, for whoever has the sender.
+pub(super) fn begin(
+    context: &Rc<Context>,
+    shared: &Rc<Shared>,
+    cluster: ClusterId,
+) -> (mpsc::Sender<Asked>, Option<Task<()>>) {
+    let (asked, asking) = mpsc::channel(1);
+    let witness = context.settings.witness.clone().map(|witness| {
+        let (context, shared) = (Rc::clone(context), Rc::clone(shared));
+        Task::of(carry(witness, cluster, asking, context, shared))
+    });
+    (asked, witness)
+}
+
+/// Asks for the engine until the driver is gone.
+async fn carry(
+    witness: Witness,
+    cluster: ClusterId,
+    mut asked: mpsc::Receiver<Asked>,
+    context: Rc<Context>,
+    shared: Rc<Shared>,
+) {
+    let mut look_at = Instant::now();
+    let mut told = String::new();
+    loop {
+        let look = async {
+            sleep_until(look_at).await;
+            witness.ask(cluster, &Ask::Read).await
+        };
+        let (request, answer) = tokio::select! {
+            biased;
+            // A look that is under way is dropped for it.
+            asked = asked.recv() => {
+                let Some((request, ask)) = asked else {
+                    return;
+                };
+                debug!(request, ?ask, "asking the witness");
+                (Some(request), witness.ask(cluster, &ask).await)
+            }
+            answer = look => (None, answer),
+        };
+        hear(&witness, &shared, answer.as_ref().err(), &mut told);
+        look_at = Instant::now()
+            + if answer.is_ok() {
+                LOOK_AGAIN
+            } else {
+                LOOK_SOON
+            };
+        if let Some(request) = request {
+            let answer = answer.unwrap_or(Answer::Unknown);
+            debug!(request, ?answer, "the witness");
+            context.tell(Event::Witness(request, answer)).await;
+        }
+    }
+}
+
+/// Lets others see whether it answers; the log, once for each reason why it does not.
+fn hear(witness: &Witness, shared: &Shared, error: Option<&String>, told: &mut String) {
+    let state = match error {
+        None => WitnessState::Answers,
+        Some(_) => WitnessState::Silent,
+    };
+    let changed = shared.witness.send_if_modified(|known| {
+        let before = known.replace(state);
+        before != Some(state)
+    });
+    match error {
+        None if changed => info!(%witness, "the witness answers"),
+        Some(error) if error != told => {
+            warn!(%witness, error, "the witness does not answer, so no node goes on alone");
+        }
+        _ => {}
+    }
+    *told = error.cloned().unwrap_or_default();
 }
