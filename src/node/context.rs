@@ -68,8 +68,9 @@ pub(super) struct Context {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) peers: Peers,
     pub(super) addresses: Rc<Addresses>,
-    /// Whether this node asks everybody whom it dials to register it.
-    pub(super) registers: Cell<bool>,
+    /// While this node asks everybody whom it dials to register it: since when it said to be a
+    /// member as the cluster turned out to go on without it.
+    registers: Cell<Option<Position>>,
     own: MemberAddress,
 }
 
@@ -90,7 +91,7 @@ impl Context {
             engine: RefCell::new(None),
             events,
             peers,
-            registers: Cell::new(false),
+            registers: Cell::default(),
         }
     }
 
@@ -110,6 +111,31 @@ impl Context {
         since.unwrap_or_default()
     }
 
+    /// Asks whoever is dialled to register this node, which said to be a member since that entry;
+    /// whether that is news.
+    pub(super) fn register_anew(&self, since: Position) -> bool {
+        self.registers.replace(Some(since)).is_none()
+    }
+
+    /// Whether this node asks to be registered.
+    pub(super) fn registers(&self) -> bool {
+        self.registers.get().is_some()
+    }
+
+    /// This node belongs to the cluster, and asks for nothing any more.
+    pub(super) fn is_registered(&self) {
+        self.registers.set(None);
+    }
+
+    /// Takes in that the configuration may have changed. Whoever is named anew is registered, even
+    /// if nobody could tell it so: else it would undo its next removal with its next dial.
+    pub(super) fn watch_registration(&self) {
+        let gone = self.registers.get();
+        if gone.is_some_and(|gone| self.since() > gone) {
+            self.is_registered();
+        }
+    }
+
     /// How this node introduces itself to the one that it believes to be `expects`.
     pub(super) fn introduction(&self, expects: NodeId) -> Introduction {
         let engine = self.engine.borrow();
@@ -122,7 +148,7 @@ impl Context {
             member: engine
                 .as_ref()
                 .map(|(membership, node)| Member::new(membership.clone(), &node.hello())),
-            registers: self.registers.get(),
+            registers: self.registers(),
         }
     }
 

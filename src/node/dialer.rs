@@ -139,7 +139,7 @@ pub(super) async fn keep_linked(context: Rc<Context>, peer: NodeId) {
 
 /// This node belongs to the cluster again.
 async fn welcomed(context: &Context, welcome: Box<Welcome>) {
-    context.registers.set(false);
+    context.is_registered();
     let membership = context.settle(*welcome);
     context.tell(Event::Welcomed(Box::new(membership))).await;
 }

@@ -305,7 +305,7 @@ impl Driver {
         }
         if self.presence.was_there(uptime()) || !self.context.settings.joins {
             self.stopped = Some(Stopped::Removed(sentence));
-        } else if !self.context.registers.replace(true) {
+        } else if self.context.register_anew(since) {
             info!(sentence, "joining again");
             self.dialing.dial_all_now();
         }
@@ -413,6 +413,7 @@ impl Driver {
         let Some(named) = self.dialing.choose(node) else {
             return;
         };
+        self.context.watch_registration();
         let configuration = node.newest_configuration().clone();
         self.shared.configuration.send_replace(Some(configuration));
         // One that is named again must say anew where it is, and with which start: over a new link.
@@ -596,3 +597,7 @@ fn tell(event: &consensus::Event) {
         event => info!(?event, "consensus"),
     }
 }
+
+#[cfg(test)]
+#[path = "driver_test.rs"]
+mod tests;

@@ -21,7 +21,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Registers until the cluster names this node on its disk, and says what to make durable.
 pub(super) async fn register(context: &Context) -> Membership {
     info!("looking for a leader to register with");
-    context.registers.set(true);
+    context.register_anew(Position::START);
     let mut wait = ASK_AGAIN;
     loop {
         let mut is_refused = false;

@@ -234,7 +234,7 @@ async fn first_start(
             None => std::future::pending().await,
         },
     };
-    context.registers.set(false);
+    context.is_registered();
     Ok(membership)
 }
 
@@ -259,7 +259,7 @@ async fn keep_addresses(context: Rc<Context>) {
     context.addresses.keep(&context.settings.data_dir).await;
 }
 
-fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnation) -> Shared {
+pub(super) fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnation) -> Shared {
     let others: BTreeSet<NodeId> = settings.peers().collect();
     Shared {
         store: RefCell::default(),
