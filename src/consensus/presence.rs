@@ -6,8 +6,10 @@
 //! To have heard a leader proves nothing. One that a node cannot answer still reaches it; and beats
 //! that waited while the process was stopped, the machine slept or the network was cut are read
 //! later as though they were new. So what counts is that a leader says it hears this node, and of
-//! what it says right behind a pause, or a time without a leader, nothing does. Not here: what a
-//! node does then, and any clock.
+//! what it says right behind a pause, or a time without a leader, nothing does. That it takes a
+//! node in is such a word, and the first one: until its beats have come round to name the node, a
+//! few heartbeats later, it has heard it all the same. Not here: what a node does then, and any
+//! clock.
 
 use std::time::Duration;
 
@@ -31,8 +33,9 @@ pub struct Presence {
     led: Duration,
     /// Until when nothing counts.
     stale_until: Duration,
-    /// When a leader last said that it hears this node, and of which term it was.
-    heard: Option<(Duration, Term)>,
+    /// When a leader last said that it hears this node, and of which term it was; `None` for the
+    /// one that has taken it in, which has not heard it over a link yet.
+    heard: Option<(Duration, Option<Term>)>,
 }
 
 impl Presence {
@@ -60,18 +63,24 @@ impl Presence {
             self.led = now;
         }
         match word {
-            Some((term, true)) if now >= self.stale_until => self.heard = Some((now, term)),
+            Some((term, true)) if now >= self.stale_until => {
+                self.heard = Some((now, Some(term)));
+            }
             // One that was just elected has heard nobody yet, which says nothing.
-            Some((term, false)) if self.heard.is_some_and(|(_, of)| of == term) => {
+            Some((term, false)) if self.heard.is_some_and(|(_, of)| of == Some(term)) => {
                 self.heard = None;
             }
             _ => {}
         }
     }
 
-    /// The cluster has taken this node in again: what it hears from now on is no older than that.
+    /// A leader has taken this node in, so it has heard it; what this node hears from now on is no
+    /// older than that. A learner leaves as dead for no silence, so whoever removes it meanwhile
+    /// wants it gone.
     pub fn welcomed(&mut self, now: Duration) {
+        self.led = now;
         self.stale_until = now;
+        self.heard = Some((now, None));
     }
 
     /// Whether this node was there a moment ago.
@@ -158,13 +167,38 @@ mod tests {
         assert!(presence.was_there(at(5300)));
     }
 
+    /// A person may remove it again before any beat names it.
     #[test]
-    fn who_came_back_right_behind_a_pause_is_there() {
-        let mut presence = heard((0..1000).step_by(50));
-        presence.turned(at(6000), Some((Term(1), true)));
-        presence.welcomed(at(6010));
-        assert!(!presence.was_there(at(6010)));
-        presence.turned(at(6020), Some((Term(1), true)));
-        assert!(presence.was_there(at(6020)));
+    fn who_was_just_taken_in_is_there() {
+        let mut back = heard((0..1000).step_by(50));
+        for turn in (1000..6000).step_by(100) {
+            back.turned(at(turn), None);
+        }
+        let mut new = Presence::new(TIMEOUT, at(5990));
+        for presence in [&mut back, &mut new] {
+            presence.welcomed(at(6010));
+            assert!(presence.was_there(at(6010)));
+            // Of those whom its leader hears over a link, it is none yet.
+            presence.turned(at(6020), Some((Term(1), false)));
+            presence.turned(at(6120), Some((Term(1), false)));
+            assert!(presence.was_there(at(6120)));
+            presence.turned(at(6220), Some((Term(1), true)));
+            presence.turned(at(6320), Some((Term(1), false)));
+            assert!(!presence.was_there(at(6320)), "it is heard no more");
+        }
+    }
+
+    #[test]
+    fn who_was_taken_in_and_never_heard_since_was_not_there() {
+        let mut presence = Presence::new(TIMEOUT, at(0));
+        presence.welcomed(at(0));
+        for turn in (100..2000).step_by(100) {
+            presence.turned(at(turn), Some((Term(1), false)));
+        }
+        assert!(!presence.was_there(at(2000)));
+        let mut paused = Presence::new(TIMEOUT, at(0));
+        paused.welcomed(at(0));
+        paused.turned(at(1000), Some((Term(1), true)));
+        assert!(!paused.was_there(at(1000)));
     }
 }

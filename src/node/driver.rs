@@ -264,7 +264,7 @@ impl Driver {
             Event::TurnedAway(sentence) => self.stopped = Some(Stopped::TurnedAway(sentence)),
             Event::Removed(since, sentence) => self.removed(since, sentence),
             Event::Welcomed(membership) => {
-                self.presence.welcomed(uptime());
+                self.welcomed();
                 self.inputs.push(Input::Welcomed(membership.settled));
             }
         }
@@ -294,6 +294,11 @@ impl Driver {
     fn change(&mut self, change: Change, reply: oneshot::Sender<Changed>) {
         let ticket = self.waiting.change(reply);
         self.inputs.push(Input::Change { ticket, change });
+    }
+
+    /// The cluster has just taken this node in.
+    pub(super) fn welcomed(&mut self) {
+        self.presence.welcomed(uptime());
     }
 
     /// The cluster goes on without this node. One that was removed while its leader heard it ends,

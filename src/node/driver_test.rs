@@ -131,3 +131,25 @@ fn whoever_is_named_again_asks_no_more_to_be_registered() {
         assert!(!bench.driver.context.registers());
     });
 }
+
+/// Whoever removes it then wants it gone, though no beat has named it yet.
+#[test]
+fn a_removal_right_behind_a_welcome_holds() {
+    run(async {
+        let mut bench = Bench::new("welcomed");
+        bench.hear_of_its_removal();
+        let settled = placed(6, &[OWN, OTHER]);
+        let (cluster, epoch) = (ClusterId(7), Epoch::FIRST);
+        bench
+            .driver
+            .take_event(Event::Welcomed(Box::new(Membership {
+                cluster,
+                epoch,
+                settled,
+            })));
+        bench.driver.turn();
+        assert!(bench.driver.stopped.is_none());
+        bench.hear_of_its_removal();
+        assert!(matches!(bench.driver.stopped, Some(Stopped::Removed(_))));
+    });
+}

@@ -146,7 +146,8 @@ impl Starting {
         let keeping = Task::of(keep_addresses(Rc::clone(&self.context)));
         let identity = self.context.settings.tls.clone();
         let freshening = identity.map(|own| Task::of(async move { own.keep_fresh().await }));
-        if self.directory.identity().membership.is_none() {
+        let is_new = self.directory.identity().membership.is_none();
+        if is_new {
             let name = ClusterId(random()?);
             let membership = tokio::select! {
                 found = first_start(&self.context, name, &self.shared) => found?,
@@ -190,7 +191,7 @@ impl Starting {
         let (asked, witness) = begin(&self.context, &self.shared, cluster);
         let transfers = Transfers::new(Rc::clone(&self.context), snapshots);
         self.shared.phase.send_replace(Phase::Running);
-        let driver = Driver::new(
+        let mut driver = Driver::new(
             Rc::clone(&self.context),
             self.shared,
             journal,
@@ -198,6 +199,9 @@ impl Starting {
             asked,
             origin,
         );
+        if is_new {
+            driver.welcomed();
+        }
         let sources = Sources {
             events,
             journal: journal_reports,
@@ -259,7 +263,11 @@ async fn keep_addresses(context: Rc<Context>) {
     context.addresses.keep(&context.settings.data_dir).await;
 }
 
-pub(super) fn shared(settings: &Settings, addresses: Rc<Addresses>, incarnation: Incarnation) -> Shared {
+pub(super) fn shared(
+    settings: &Settings,
+    addresses: Rc<Addresses>,
+    incarnation: Incarnation,
+) -> Shared {
     let others: BTreeSet<NodeId> = settings.peers().collect();
     Shared {
         store: RefCell::default(),

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::cluster::{Cluster, Voter};
 use super::latencies::Latencies;
@@ -18,9 +18,6 @@ use super::writers::Writers;
 
 /// The length of a value of the state, in bytes.
 const VALUE_BYTES: u64 = 64 << 10;
-/// How long members are there before they are removed: one that is removed in the very moment in
-/// which it was let in takes that for a mistake, and joins again.
-const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
 /// What was measured of one cluster.
 pub(super) struct Membership {
@@ -65,7 +62,6 @@ impl Membership {
         let begun = Instant::now();
         self.grow(&[founders + 1, founders + 2]).await?;
         self.grown.add(begun.elapsed());
-        sleep(SETTLED_AFTER).await;
         self.shrink(2).await?;
         self.gaps.add(writers.acks.longest_gap());
         let leader = self.cluster.whole().await?;
