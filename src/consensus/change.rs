@@ -73,6 +73,10 @@ pub enum ChangeRefusal {
 /// The most members of a cluster, learners and those who go among them.
 pub const MEMBERS_MAX: usize = 64;
 
+/// How many removed members are remembered; beyond it, whose removal is longest ago is forgotten,
+/// and an old copy of that one's disk may join as though it were the newest.
+pub const REMOVED_MAX: usize = 64;
+
 impl Node {
     /// Begins a change, if one may begin now.
     pub(super) fn change(&mut self, ticket: Ticket, change: &Change) {
@@ -254,28 +258,34 @@ impl Node {
         }
     }
 
-    /// Whoever is named no longer has no link any more, and is forgotten: what it said counts in
-    /// nothing that is to come. If it comes again, it is judged by what is agreed on by then.
+    /// Whoever is named no longer has no link any more: what it said counts in nothing that is to
+    /// come. Its newest start stays known, for its disk may come again, and must not be a copy from
+    /// before what it has promised meanwhile (R15).
     pub(super) fn part_from_the_removed(&mut self) {
+        let mut removed = std::mem::take(&mut self.removed);
+        removed.retain(|member| !self.knows(*member));
         let (position, _) = self.configurations.at(self.commit);
-        let met = self
-            .met
-            .keys()
-            .copied()
-            .filter(|member| !self.knows(*member));
-        let ahead = self
-            .ahead
-            .iter()
-            .filter(|(_, (_, since))| since <= position);
-        let gone: BTreeSet<_> = met.chain(ahead.map(|(member, _)| *member)).collect();
+        let met = self.met.keys().copied();
+        let met = met.filter(|member| !self.knows(*member) && !removed.contains(member));
+        let met: Vec<_> = met.collect();
+        let ahead = self.ahead.iter();
+        let ahead = ahead.filter(|(_, (_, since))| since <= position);
+        let gone: BTreeSet<_> = ahead
+            .map(|(member, _)| *member)
+            .chain(met.clone())
+            .collect();
         for member in gone {
             self.ahead.remove(&member);
-            if self.met.remove(&member).is_some() {
-                let boot = Boot::default();
-                self.durability.peer_changed(PeerRecord { member, boot });
-            }
             self.part(member);
         }
+        removed.extend(met);
+        let surplus = removed.len().saturating_sub(REMOVED_MAX);
+        for member in removed.drain(..surplus) {
+            self.met.remove(&member);
+            let boot = Boot::default();
+            self.durability.peer_changed(PeerRecord { member, boot });
+        }
+        self.removed = removed;
     }
 
     /// Ends the links with a member, once a turn.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    HardState, Index, IoSeq, MemberId, Message, Mono, PeerRecord, Position, Record, Write,
+    Epoch, HardState, Index, IoSeq, MemberId, Message, Mono, PeerRecord, Position, Record, Write,
 };
 
 /// The most messages that wait for a write; beyond it the oldest is dropped, as a network may.
@@ -66,6 +66,23 @@ impl Durability {
             dirty_peers: Vec::new(),
             held: VecDeque::new(),
             full: false,
+        }
+    }
+
+    /// What a node knows of terms when it starts: all that its disk does, and that no member of its
+    /// epoch is in a term of an earlier one (R14).
+    pub(super) fn begin(&mut self, durable: HardState, epoch: Epoch) -> HardState {
+        assert!(
+            durable.term.epoch() <= epoch,
+            "no term is of an epoch that its cluster is not of (R14)"
+        );
+        if durable.term >= epoch.floor() {
+            return durable;
+        }
+        self.hard_state_changed();
+        HardState {
+            term: epoch.floor(),
+            vote: None,
         }
     }
 

@@ -60,7 +60,7 @@ mod upkeep;
 mod witness;
 
 pub use boots::Boots;
-pub use change::{Change, ChangeRefusal, MEMBERS_MAX};
+pub use change::{Change, ChangeRefusal, MEMBERS_MAX, REMOVED_MAX};
 pub use config::{Config, ConfigError};
 pub use configuration::{Configuration, Seat};
 pub use configurations::Placed;

@@ -1,6 +1,6 @@
 //! The node: its state, the one way in, and what belongs to no part alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::configurations::Configurations;
@@ -12,7 +12,7 @@ use super::rng::Rng;
 use super::role::{Candidate, Follower, Leader, RoleState};
 use super::witness::Witness;
 use super::{
-    Boot, Boots, Config, ConfigError, Configuration, Epoch, Event, HardState, Hello, Index, Input,
+    Boot, Boots, Config, ConfigError, Configuration, Event, HardState, Hello, Index, Input,
     LinkEvent, MemberId, Message, Mono, NodeId, Output, Placed, Position, Recovered, Refusal,
     Rejection, Role, Status, StepDown, Term, VoteRequest,
 };
@@ -42,6 +42,9 @@ pub struct Node {
     pub(super) role: RoleState,
     /// The newest boot of each peer that was heard of (R15).
     pub(super) met: BTreeMap<MemberId, Boot>,
+    /// Those among them who belong to the cluster no more, whose removal is longest ago first. A
+    /// disk keeps no such order: those of earlier boots of this node come first, by id.
+    pub(super) removed: VecDeque<MemberId>,
     /// Peers that are admitted although the newest configuration here does not name them, because
     /// theirs is newer, each with its boot.
     pub(super) ahead: BTreeMap<MemberId, (Boot, Position)>,
@@ -104,7 +107,7 @@ impl Node {
             "an entry on disk implies its term (R22)"
         );
         let mut durability = Durability::new(log.last().index);
-        let hard_state = begun(hard_state, membership.epoch, &mut durability);
+        let hard_state = durability.begin(hard_state, membership.epoch);
         Ok(Self {
             member,
             config,
@@ -114,9 +117,13 @@ impl Node {
             log,
             commit: base.index,
             role: RoleState::Candidate(Candidate::looking(now)),
+            removed: peers
+                .iter()
+                .map(|peer| peer.member)
+                .filter(|member| !configurations.names_since(base.index, *member))
+                .collect(),
             met: peers
                 .into_iter()
-                .filter(|peer| configurations.names_since(base.index, peer.member))
                 .map(|peer| (peer.member, peer.boot))
                 .collect(),
             configurations,
@@ -304,12 +311,13 @@ impl Node {
     pub fn admit(&self, hello: &Hello) -> Result<(), Rejection> {
         let met = self.met.get(&hello.member).copied();
         let (position, _) = self.configurations.at(self.commit);
+        // Whoever was removed may register, so its past is judged first.
+        hello.check_past(met)?;
         // Whoever came later than that is known to others, and to this node before long.
         if !self.knows(hello.member) && hello.since <= *position {
             let id = hello.member.id;
             return Err(Rejection::Removed { id });
         }
-        hello.check_past(met)?;
         if met == Some(hello.boots.newest()) || hello.term > self.term() {
             return Ok(());
         }
@@ -567,23 +575,6 @@ impl Node {
                 self.part_from_the_removed();
             }
         }
-    }
-}
-
-/// What a node knows of terms when it starts: all that its disk does, and that no member of its
-/// epoch is in a term of an earlier one (R14).
-fn begun(durable: HardState, epoch: Epoch, durability: &mut Durability) -> HardState {
-    assert!(
-        durable.term.epoch() <= epoch,
-        "no term is of an epoch that its cluster is not of (R14)"
-    );
-    if durable.term >= epoch.floor() {
-        return durable;
-    }
-    durability.hard_state_changed();
-    HardState {
-        term: epoch.floor(),
-        vote: None,
     }
 }
 

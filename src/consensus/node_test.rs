@@ -1,10 +1,12 @@
-//! Epochs: a node never leaves the one of its cluster, whatever it is told (R14).
+//! Epochs: a node never leaves the one of its cluster, whatever it is told (R14). And how many of
+//! those who were removed it remembers (R15).
 
 use std::time::Duration;
 
 use super::*;
 use crate::consensus::{
-    Ballot, ClusterId, Configuration, Epoch, Incarnation, Membership, Record, Write,
+    Ballot, Change, ClusterId, Configuration, Epoch, Incarnation, Membership, PeerRecord,
+    REMOVED_MAX, Record, Ticket, Write,
 };
 
 const EPOCH: Epoch = Epoch(3);
@@ -18,6 +20,11 @@ fn member(id: u64) -> MemberId {
 
 /// Node 1 on a disk that knows this term, in a cluster of so many voters.
 fn started(term: Term, voters: u64) -> Node {
+    remembering(Vec::new(), term, voters)
+}
+
+/// The same, whose disk remembers these peers.
+fn remembering(peers: Vec<PeerRecord>, term: Term, voters: u64) -> Node {
     let recovered = Recovered {
         member: member(1),
         boots: Boots::first(7),
@@ -26,7 +33,7 @@ fn started(term: Term, voters: u64) -> Node {
         base: Position::START,
         configuration: None,
         entries: Vec::new(),
-        peers: Vec::new(),
+        peers,
     };
     Node::new(recovered, Config::default(), 5, Mono::default()).unwrap()
 }
@@ -146,4 +153,39 @@ fn a_node_ends_where_the_terms_of_its_epoch_are_used_up() {
 #[should_panic(expected = "no term is of an epoch")]
 fn a_disk_with_a_term_beyond_its_epoch_does_not_start() {
     started(Epoch(EPOCH.0 + 1).floor(), 1);
+}
+
+#[test]
+fn as_many_of_the_removed_are_remembered_as_the_limit_says() {
+    let boot = Boot::nth(1, 7);
+    let record = |id: u64| PeerRecord {
+        member: member(id),
+        boot,
+    };
+    let limit = REMOVED_MAX as u64;
+    let removed = (2..limit + 5).map(record).collect();
+    let mut node = remembering(removed, EPOCH.floor(), 1);
+    turn(&mut node, Input::Tick);
+    // The first of them comes back, and any change shows who is too many.
+    let change = Input::Change {
+        ticket: Ticket(1),
+        change: Change::Learn(member(2)),
+    };
+    let out = turn(&mut node, change);
+    let records = out.iter().filter_map(|output| match output {
+        Output::Write(write) => Some(&write.records),
+        _ => None,
+    });
+    let forgotten: Vec<_> = records
+        .flatten()
+        .filter_map(|record| match record {
+            Record::Peer(peer) => Some((peer.member, peer.boot)),
+            _ => None,
+        })
+        .collect();
+    let nobody = Boot::default();
+    assert_eq!(forgotten, [(member(3), nobody), (member(4), nobody)]);
+    assert!(!node.has_met(member(3)) && !node.has_met(member(4)));
+    assert!((5..limit + 5).all(|id| node.has_met(member(id))));
+    assert!(node.has_met(member(2)), "it is a member again");
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::consensus::{
-    Boot, Entry, HardState, Index, MEMBERS_MAX, MemberId, PeerRecord, Position, Record,
+    Boot, Entry, HardState, Index, MEMBERS_MAX, MemberId, PeerRecord, Position, REMOVED_MAX, Record,
 };
 
-/// More peers than any cluster has, before and after a change; a log that remembers more is not
-/// ours.
-pub(super) const PEERS_MAX: usize = 2 * MEMBERS_MAX;
+/// More peers than any cluster has, before and after a change, and has removed of late; a log that
+/// remembers more is not ours.
+pub(super) const PEERS_MAX: usize = 2 * MEMBERS_MAX + REMOVED_MAX;
 
 /// The state of a log without its entries: what every new segment begins with.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -3,7 +3,9 @@
 //! Everything happens in the order of the calls and takes no time; the world adds the time, and
 //! decides what survives: a kill leaves the page cache, a loss of power tears what was not synced.
 
-use remember::consensus::{Incarnation, Membership, NodeId, Placed, Position, Record};
+use remember::consensus::{
+    Incarnation, MemberId, Membership, NodeId, Payload, Placed, Position, Record,
+};
 use remember::state::{RestoreError, View};
 use remember::storage::{
     DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshot, Snapshots, Wal,
@@ -221,6 +223,27 @@ impl Disk {
         };
         copy.mend();
         copy
+    }
+
+    /// Whether its node, started on it, would need nobody else to agree on anything.
+    pub(crate) fn decides_alone(&self) -> bool {
+        let Ok(found) = self.copy(&mut self.random.clone()).start() else {
+            return false;
+        };
+        let member = MemberId {
+            id: self.id,
+            incarnation: found.incarnation,
+        };
+        let settled = found.membership.map(|membership| membership.settled);
+        let logged = found.image.entries.iter().filter_map(|entry| {
+            let Payload::Configuration(configuration) = &entry.payload else {
+                return None;
+            };
+            Some((entry.position(), configuration.clone()))
+        });
+        let known = settled.into_iter().chain(found.configuration).chain(logged);
+        let newest = known.max_by_key(|(position, _)| *position);
+        newest.is_some_and(|(_, newest)| newest.is_agreed(|other| other == member))
     }
 
     /// Marks the disk: it never starts again (R15).

@@ -458,7 +458,8 @@ impl World {
         self.restart_later(id);
     }
 
-    /// Takes the copy at a power cut, and cuts the power again so that the copy becomes old.
+    /// Takes the copy at a power cut, and cuts the power again so that the copy becomes old. One
+    /// from when its node alone had a vote decides alone: nobody who knows better is ever met.
     fn copy_disk(&mut self, id: NodeId) {
         let boot = self.oracle.boot(self.name(id));
         let machine = self.machine(id);
@@ -466,7 +467,8 @@ impl World {
             self.cut_power(id);
             let mut rng = self.rng.fork();
             let machine = self.machine_mut(id);
-            machine.copy = Some((machine.disk.copy(&mut rng), boot));
+            let copy = machine.disk.copy(&mut rng);
+            machine.copy = Some((copy, boot)).filter(|(copy, _)| !copy.decides_alone());
         } else {
             self.kill(id);
         }
