@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::aside::in_a_thread;
 use super::handle::{Failure, Handle, Request};
@@ -34,12 +35,16 @@ impl Handle {
     /// state had stay in memory. It is for the caller to bound how many are taken at once.
     ///
     /// # Errors
-    /// If the node is ending, or has no thread for it.
+    /// If the node is ending, does not answer in time, or has no thread for it.
     pub async fn backup(&self) -> Result<mpsc::Receiver<Bytes>, Failure> {
         let (reply, frozen) = oneshot::channel();
-        let sent = self.requests.send(Request::Freeze(reply)).await;
-        sent.map_err(|_| Failure::Stopping)?;
-        let frozen = frozen.await.map_err(|_| Failure::Stopping)?;
+        let frozen = async {
+            let sent = self.requests.send(Request::Freeze(reply)).await;
+            sent.map_err(|_| Failure::Stopping)?;
+            frozen.await.map_err(|_| Failure::Stopping)
+        };
+        let frozen = timeout(self.shared.request_timeout, frozen).await;
+        let frozen = frozen.map_err(|_| Failure::NotTaken("the node is overloaded"))??;
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let write = move || {
             // Whoever took the pieces may have gone away; then nobody misses the rest.

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use super::events::Streams;
 use super::limits::Budget;
 use super::metrics::Metrics;
+use super::snapshot::Pace;
 use super::standing::Standing;
 use crate::node::Handle;
 
@@ -22,5 +23,6 @@ pub(super) struct Api {
     pub(super) budget: Budget,
     /// Backups that may still be begun.
     pub(super) snapshots: Arc<Semaphore>,
+    pub(super) snapshot_pace: Pace,
     pub(super) body_wait: Duration,
 }

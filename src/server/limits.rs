@@ -19,6 +19,10 @@ pub struct Limits {
     /// Backups on their way at once; more are refused with 503. Each has a thread, and keeps the
     /// records in memory that there were when it began.
     pub snapshots_max: usize,
+    /// How many bytes of a backup a client takes each second, at least, but for a first
+    /// [`Limits::body_wait`]; one that is slower on the whole is cut off. So nobody keeps for ever
+    /// what a backup costs.
+    pub snapshot_bytes_per_second_min: u64,
     /// Bytes of bodies held at once, received or to be sent; more wait for [`Limits::body_wait`]
     /// and are then refused with 503. Event streams and lists have as much again.
     pub buffered_bytes_max: u32,
@@ -42,6 +46,7 @@ impl Default for Limits {
             connections_max: 1024,
             streams_max: 256,
             snapshots_max: 2,
+            snapshot_bytes_per_second_min: 256 << 10,
             buffered_bytes_max: 64 << 20,
             head_wait: Duration::from_secs(15),
             idle_wait: Duration::from_mins(2),

@@ -20,6 +20,7 @@ use super::health::Readiness;
 use super::limits::Budget;
 use super::metrics::Metrics;
 use super::role_watch;
+use super::snapshot::Pace;
 use super::standing::Standing;
 use super::{Limits, Transport};
 use crate::node::Handle;
@@ -62,6 +63,10 @@ impl Server {
             budget,
             body_wait: limits.body_wait,
             snapshots: Arc::new(Semaphore::new(limits.snapshots_max)),
+            snapshot_pace: Pace {
+                wait: limits.body_wait,
+                bytes_per_second_min: limits.snapshot_bytes_per_second_min,
+            },
         };
         let admin = Admin {
             handle: handle.clone(),
