@@ -19,10 +19,11 @@ use super::error::Trouble;
 use super::metrics::Metrics;
 use super::pods::{ClusterKey, PodViews, Pods};
 use super::record::Records;
-use super::route::{Belief, Carrier, Dial, Routed, Router, RouterHandle, View, Wiring, over_tls};
+use super::route::{
+    Belief, Carrier, Claim, Dial, Routed, Router, RouterHandle, View, Wiring, over_tls,
+};
 use super::stamp::Stamp;
 use super::validate::Refusal;
-use crate::consensus::Term;
 use crate::crd::RememberCluster;
 use crate::tls::Connector;
 
@@ -208,11 +209,11 @@ impl Context {
         Some(Arc::clone(&routing.dial))
     }
 
-    /// The term of the leader that is believed in; 0 without one.
-    pub(super) fn claimed_term(&self, key: &ClusterKey) -> Term {
+    /// The claim of the leader that is believed in.
+    pub(super) fn claim(&self, key: &ClusterKey) -> Option<Claim> {
         match self.view(key).belief {
-            Belief::Led(claim) => claim.term,
-            Belief::Leaderless | Belief::Unknown => Term::default(),
+            Belief::Led(claim) => Some(claim),
+            Belief::Leaderless | Belief::Unknown => None,
         }
     }
 

@@ -282,9 +282,9 @@ async fn keep_record(
     if matches!(read.map(|record| record.fence), Some(Fence::Whole(_))) {
         return Ok(());
     }
-    let claimed = context.claimed_term(key);
+    let claim = context.claim(key);
     let carrier = Carrier::new(context.client.clone(), key, records);
-    match carrier.rebuild(claimed).await {
+    match carrier.rebuild(claim.as_ref()).await {
         // Somebody else was faster, or it has just gone: the next visit sees.
         Ok(()) | Err(Fault::Conflict | Fault::Gone) => Ok(()),
         Err(fault) => Err(Trouble::Record(fault.to_string())),

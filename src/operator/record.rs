@@ -5,6 +5,10 @@
 //! that of two operators one is told that it was too late. The fence never goes back: a record that
 //! is lost, or whose fence somebody has spoiled, is made anew from the highest term that is to be
 //! seen ([`Records::rebuild`]).
+//!
+//! A term says nothing across clusters, and a disk of another one may hold a far higher epoch. So
+//! the fence is of one cluster by its name, and is raised for that one only: the recorded one, or
+//! before any is recorded, the first that is labelled.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +22,14 @@ use tracing::warn;
 
 use super::apply::in_time;
 use super::error::Trouble;
-use super::founding::{Founding, Voter};
+use super::founding::{Founding, Hex, Voter};
 use super::patch;
 use super::pods::{ClusterKey, parse_term};
-use crate::consensus::Term;
+use crate::consensus::{ClusterId, Term};
 use crate::crd::{CLUSTER_LABEL, record};
 
 const FENCE: &str = "fence";
+const CLUSTER: &str = "cluster";
 const STEP: &str = "step";
 const FOUNDING: &str = "founding";
 const VOTERS: &str = "voters";
@@ -42,6 +47,9 @@ pub struct Records {
 pub struct Record {
     /// The fence.
     pub fence: Fence,
+    /// For which cluster the fence is raised; `None` before one is known, in a record that is older
+    /// than this, or if it cannot be read.
+    pub fenced: Option<Hex>,
     /// The last destructive step that was claimed. One that cannot be read is none: whoever takes
     /// a step looks first whether it may be taken.
     pub step: Option<Step>,
@@ -93,6 +101,13 @@ impl Fence {
 }
 
 impl Record {
+    /// The cluster whose record it is, by its name; `None` before one is known.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        let founded = self.founding.as_ref().map(|founding| founding.cluster);
+        founded.or(self.fenced).map(|name| ClusterId(name.0))
+    }
+
     fn of(object: ConfigMap) -> Self {
         let data = object.data.unwrap_or_default();
         let fence = data.get(FENCE).map_or("", String::as_str);
@@ -108,6 +123,11 @@ impl Record {
         Self {
             founding: read(&data, FOUNDING, object.metadata.name.as_deref()),
             voters: read(&data, VOTERS, object.metadata.name.as_deref()).unwrap_or_default(),
+            fenced: (data.get(CLUSTER)).and_then(|name| {
+                let read = Hex::try_from(name.clone()).ok();
+                // It is tested for as it is spelled.
+                read.filter(|read| read.to_string() == *name)
+            }),
             fence: parse_term(fence).map_or_else(|| Fence::Spoiled(least()), Fence::Whole),
             step,
             resource_version: object.metadata.resource_version.unwrap_or_default(),
@@ -155,16 +175,27 @@ impl Records {
         }
     }
 
-    /// Raises the fence, if it is still where it was seen.
+    /// Raises the fence, if it is still where it was seen, and of this cluster.
     ///
     /// # Panics
     /// If `to` is not above `from`: the fence never goes back.
-    pub async fn raise_fence(&self, from: Term, to: Term) -> Result<(), Error> {
+    pub async fn raise_fence(&self, of: ClusterId, from: Term, to: Term) -> Result<(), Error> {
         assert!(from < to, "a fence at {from} was to be raised to {to}");
         let path = format!("/data/{FENCE}");
         self.patch(&[
+            patch::test(&format!("/data/{CLUSTER}"), &Hex(of.0).to_string()),
             patch::test(&path, &from.to_string()),
             patch::add(&path, &to.to_string()),
+        ])
+        .await
+    }
+
+    /// Says for which cluster the fence is raised, if nobody has changed the record since it was
+    /// read.
+    pub async fn bind_fence(&self, seen: &Record, to: ClusterId) -> Result<(), Error> {
+        self.patch(&[
+            patch::test("/metadata/resourceVersion", &seen.resource_version),
+            patch::add(&format!("/data/{CLUSTER}"), &Hex(to.0).to_string()),
         ])
         .await
     }
@@ -192,27 +223,40 @@ impl Records {
         }
     }
 
-    /// Records a founding and who votes, if nobody has changed the record since it was read.
+    /// Records a founding and who votes, if nobody has changed the record since it was read. The
+    /// fence is of that cluster from then on.
     pub async fn found(
         &self,
         seen: &Record,
         founding: &Founding,
         voters: &[Voter],
     ) -> Result<(), Error> {
+        let cluster = founding.cluster.to_string();
         let (founding, voters) = (text(founding)?, text(&voters)?);
         self.patch(&[
             patch::test("/metadata/resourceVersion", &seen.resource_version),
+            patch::add(&format!("/data/{CLUSTER}"), &cluster),
             patch::add(&format!("/data/{FOUNDING}"), &founding),
             patch::add(&format!("/data/{VOTERS}"), &voters),
         ])
         .await
     }
 
-    /// Makes a record that is lost or spoiled anew, with the fence at the highest term that is to
-    /// be seen anywhere, and at least where it can be read. One that is sound is left alone.
-    pub async fn rebuild(&self, highest_seen: Term) -> Result<(), Error> {
+    /// Makes a record that is lost or spoiled anew, with the fence at the highest term that is
+    /// written anywhere or claimed in its cluster, and at least where it can be read. One that is
+    /// sound is left alone.
+    pub async fn rebuild(
+        &self,
+        written: Term,
+        claimed: Option<(ClusterId, Term)>,
+    ) -> Result<(), Error> {
         let name = self.name();
-        let Some(found) = self.read().await? else {
+        let found = self.read().await?;
+        let recorded = found.as_ref().and_then(Record::cluster);
+        let is_its = |(of, _): &(ClusterId, Term)| recorded.is_none_or(|recorded| recorded == *of);
+        let claimed = claimed.filter(is_its).map(|(_, term)| term);
+        let highest_seen = written.max(claimed.unwrap_or_default());
+        let Some(found) = found else {
             warn!(name, fence = %highest_seen, "the cluster's record is lost; it is made anew");
             return self.create(highest_seen).await;
         };
@@ -222,6 +266,9 @@ impl Records {
         let fence = highest_seen.max(least);
         warn!(name, %fence, "the fence in the cluster's record is no number; it is written anew");
         let mut data = BTreeMap::from([(FENCE, fence.to_string())]);
+        if let Some(cluster) = found.cluster() {
+            data.insert(CLUSTER, Hex(cluster.0).to_string());
+        }
         if let Some(step) = &found.step {
             data.insert(STEP, text(step)?);
         }
@@ -295,6 +342,20 @@ mod tests {
         let read = record(Some(&[("fence", "7"), ("step", &text)]));
         assert_eq!(read.fence, Fence::Whole(Term(7)));
         assert_eq!(read.step, Some(step));
+    }
+
+    #[test]
+    fn the_fence_is_of_the_cluster_that_is_recorded() {
+        let name = "00000000000000c1";
+        let of = |data: &[(&str, &str)]| record(Some(data)).cluster();
+        assert_eq!(of(&[("fence", "7")]), None);
+        assert_eq!(of(&[("cluster", name)]), Some(ClusterId(0xc1)));
+        for spoiled in ["the first", "c1", ""] {
+            assert_eq!(of(&[("cluster", spoiled)]), None, "{spoiled:?}");
+        }
+        let founding = r#"{"cluster":"00000000000000c2","epoch":1,"voters":[]}"#;
+        let both = [("cluster", name), ("founding", founding)];
+        assert_eq!(of(&both), Some(ClusterId(0xc2)));
     }
 
     #[test]

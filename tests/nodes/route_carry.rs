@@ -6,7 +6,7 @@ use remember::consensus::{ClusterId, Incarnation, NodeId, Term};
 use remember::operator::route::{
     Carrier, Claim, End, Fault, GaveUp, OUTRUN_WAIT, PodRole, PodSeen, ROUNDS_MAX,
 };
-use remember::operator::{ClusterKey, Fence, Records, Step, StepKind};
+use remember::operator::{ClusterKey, Fence, Founding, Hex, Records, Step, StepKind};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -395,8 +395,15 @@ async fn of_two_operators_one_claims_a_step() {
     one.claim_step(&seen, &step("store-1")).await.unwrap();
     let late = two.claim_step(&seen, &step("store-2")).await.unwrap_err();
     assert_eq!(Fault::from(&late), Fault::Conflict);
-    one.raise_fence(Term(0), Term(5)).await.unwrap();
-    let late = two.raise_fence(Term(0), Term(4)).await.unwrap_err();
+    let of = ClusterId(1);
+    let unbound = one.raise_fence(of, Term(0), Term(5)).await.unwrap_err();
+    assert_eq!(Fault::from(&unbound), Fault::Conflict);
+    let late = two.bind_fence(&seen, of).await.unwrap_err();
+    assert_eq!(Fault::from(&late), Fault::Conflict);
+    let seen = one.read().await.unwrap().unwrap();
+    one.bind_fence(&seen, of).await.unwrap();
+    one.raise_fence(of, Term(0), Term(5)).await.unwrap();
+    let late = two.raise_fence(of, Term(0), Term(4)).await.unwrap_err();
     assert_eq!(Fault::from(&late), Fault::Conflict);
     one.create(Term(1)).await.unwrap();
     let now = two.read().await.unwrap().unwrap();
@@ -404,4 +411,72 @@ async fn of_two_operators_one_claims_a_step() {
         (now.fence, now.step),
         (Fence::Whole(Term(5)), Some(step("store-1")))
     );
+}
+
+/// That the node in pod `store-0` leads this cluster.
+fn claim_of(cluster: u64, term: u64) -> Claim {
+    Claim {
+        cluster: ClusterId(cluster),
+        ..claim(0, term)
+    }
+}
+
+fn is_denied(end: &Result<End, GaveUp>) -> bool {
+    matches!(end, Ok(End::Denied { pod: None, why }) if why.contains("is of cluster"))
+}
+
+/// What is founded anew has another name, whatever terms those know who believe in the one before.
+#[tokio::test]
+async fn the_fence_is_raised_for_the_cluster_of_its_record_only() {
+    let api = fresh();
+    let (late, newest) = (carrier(&api), carrier(&api));
+    let founding = |cluster: u64, epoch| Founding {
+        cluster: Hex(cluster),
+        epoch,
+        voters: Vec::new(),
+    };
+    let found = async |founding: &Founding| {
+        let records = records(&api);
+        let seen = records.read().await.unwrap().unwrap();
+        records.found(&seen, founding, &[]).await.unwrap();
+    };
+    found(&founding(1, 1)).await;
+    assert_eq!(late.label(&claim_of(1, 7)).await, Ok(End::Labelled));
+    found(&founding(2, 2)).await;
+    // It knows where the fence is, and raises it without a look.
+    let end = late.label(&claim_of(1, u64::from(u32::MAX) << 31)).await;
+    assert!(is_denied(&end), "{end:?}");
+    assert_eq!(
+        (api.fence().as_str(), api.labels()[0].as_str()),
+        ("7", "store-0 leader 7")
+    );
+    assert_eq!(newest.label(&claim_of(2, 2 << 32)).await, Ok(End::Labelled));
+    assert_eq!(api.labels()[0], "store-0 leader 8589934592");
+}
+
+#[tokio::test]
+async fn a_record_without_a_cluster_gets_that_of_its_founding_or_of_its_first_leader() {
+    let founding = r#"{"cluster":"0000000000000002","epoch":1,"voters":[]}"#;
+    for (data, right) in [("founding", 2), ("step", 1)] {
+        let api = fresh();
+        api.edit("configmaps", RECORD, |record| {
+            record["data"][data] = founding.into();
+        });
+        if right == 2 {
+            assert!(is_denied(&carrier(&api).label(&claim_of(1, 7)).await));
+            assert_eq!(api.fence(), "0");
+        }
+        let end = carrier(&api).label(&claim_of(right, 7)).await;
+        assert_eq!(end, Ok(End::Labelled));
+        let name = format!("{right:016x}");
+        assert_eq!(api.record().unwrap()["data"]["cluster"], name);
+        assert!(is_denied(&carrier(&api).label(&claim_of(3, 8)).await));
+        // Whoever spoils the fence does not make it another cluster's.
+        api.edit("configmaps", RECORD, |record| {
+            record["data"]["fence"] = "x".into();
+        });
+        assert!(is_denied(&carrier(&api).label(&claim_of(3, 9)).await));
+        let end = carrier(&api).label(&claim_of(right, 8)).await;
+        assert_eq!(end, Ok(End::Labelled));
+    }
 }

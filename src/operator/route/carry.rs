@@ -24,13 +24,13 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::{Answer, Call, Claim, End, Labelling, PodRole, PodSeen};
-use crate::consensus::Term;
+use crate::consensus::{ClusterId, Term};
 use crate::crd::{CLUSTER_LABEL, ROLE_LABEL, TERM_ANNOTATION};
 use crate::operator::backoff::Backoff;
 use crate::operator::context::lock;
 use crate::operator::patch;
 use crate::operator::pods::pod_seen;
-use crate::operator::{ClusterKey, Fence, Records};
+use crate::operator::{ClusterKey, Fence, Hex, Records};
 
 /// How long the API server may take for one answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -116,7 +116,7 @@ impl Carrier {
             let answered = match labelling.calls() {
                 Err(End::NoRecord) => {
                     labelling = begin(None);
-                    match self.rebuild(claim.term).await {
+                    match self.rebuild(Some(claim)).await {
                         Err(Fault::Denied(why)) => return Ok(End::Denied { pod: None, why }),
                         rebuilt => rebuilt,
                     }
@@ -126,7 +126,8 @@ impl Carrier {
                     if labelling.is_outrun() {
                         sleep(OUTRUN_WAIT).await;
                     }
-                    self.round(&mut labelling, &calls, &details).await
+                    self.round(&mut labelling, claim.cluster, &calls, &details)
+                        .await
                 }
             };
             match answered {
@@ -152,10 +153,16 @@ impl Carrier {
     async fn round(
         &self,
         labelling: &mut Labelling,
+        cluster: ClusterId,
         calls: &[Call],
         details: &Mutex<AllDetails>,
     ) -> Result<(), Fault> {
-        let answers = join_all(calls.iter().map(|call| self.carry_out(call, details))).await;
+        let answers = join_all(
+            calls
+                .iter()
+                .map(|call| self.carry_out(cluster, call, details)),
+        )
+        .await;
         let mut round = Ok(());
         for (call, answered) in calls.iter().zip(answers) {
             match answered {
@@ -197,11 +204,11 @@ impl Carrier {
     }
 
     /// Makes a record that is lost anew, from the highest term on pods and in the claim.
-    pub(in crate::operator) async fn rebuild(&self, claimed: Term) -> Result<(), Fault> {
+    pub(in crate::operator) async fn rebuild(&self, claim: Option<&Claim>) -> Result<(), Fault> {
         let pods = self.list().await?;
         let written = pods.iter().filter_map(|pod| pod.term).max();
-        let highest = written.unwrap_or_default().max(claimed);
-        let rebuilt = in_time(self.records.rebuild(highest)).await;
+        let claimed = claim.map(|claim| (claim.cluster, claim.term));
+        let rebuilt = in_time(self.records.rebuild(written.unwrap_or_default(), claimed)).await;
         rebuilt.map_err(|fault| match fault {
             // There is not even a place for it: the namespace is ending.
             Fault::Gone => Fault::Passing("there is no place for the record".to_owned()),
@@ -209,23 +216,39 @@ impl Carrier {
         })
     }
 
-    async fn carry_out(&self, call: &Call, details: &Mutex<AllDetails>) -> Result<Answer, Fault> {
-        let saw = |fence: Term| self.fence.store(fence.0, Ordering::Relaxed);
-        match call {
-            Call::ReadFence => {
-                let record = in_time(self.records.read()).await?;
-                match record.map(|record| record.fence) {
-                    Some(Fence::Whole(fence)) => {
-                        saw(fence);
-                        Ok(Answer::Fence(fence))
-                    }
-                    // A fence that nobody can read is no fence: it is made anew.
-                    Some(Fence::Spoiled(_)) | None => Ok(Answer::Gone),
-                }
+    /// Reads the fence, and sees to it that it is of this cluster (R2).
+    async fn read_fence(&self, cluster: ClusterId) -> Result<Answer, Fault> {
+        let record = in_time(self.records.read()).await?;
+        let Some(record) = record else {
+            return Ok(Answer::Gone);
+        };
+        // A fence that nobody can read is no fence: it is made anew.
+        let Fence::Whole(fence) = record.fence else {
+            return Ok(Answer::Gone);
+        };
+        match record.cluster() {
+            Some(recorded) if recorded != cluster => return Err(foreign(recorded, cluster)),
+            // Nobody has been labelled yet, or only by an operator that did not say for whom.
+            _ if record.fenced != Some(Hex(cluster.0)) => {
+                in_time(self.records.bind_fence(&record, cluster)).await?;
             }
+            _ => {}
+        }
+        self.fence.store(fence.0, Ordering::Relaxed);
+        Ok(Answer::Fence(fence))
+    }
+
+    async fn carry_out(
+        &self,
+        cluster: ClusterId,
+        call: &Call,
+        details: &Mutex<AllDetails>,
+    ) -> Result<Answer, Fault> {
+        match call {
+            Call::ReadFence => self.read_fence(cluster).await,
             Call::RaiseFence { from, to } => {
-                in_time(self.records.raise_fence(*from, *to)).await?;
-                saw(*to);
+                in_time(self.records.raise_fence(cluster, *from, *to)).await?;
+                self.fence.store(to.0, Ordering::Relaxed);
                 Ok(Answer::Written)
             }
             Call::ListPods => {
@@ -274,6 +297,14 @@ impl Carrier {
         in_time(self.pods.patch(pod, &patch::signed(), &patch)).await?;
         Ok(())
     }
+}
+
+fn foreign(recorded: ClusterId, claimed: ClusterId) -> Fault {
+    let (recorded, claimed) = (Hex(recorded.0), Hex(claimed.0));
+    Fault::Denied(format!(
+        "it is of cluster {recorded}, and the node that leads is of {claimed}; its pod is labelled \
+         once the record says so"
+    ))
 }
 
 /// Writes role and term on a pod that is as it was seen.
