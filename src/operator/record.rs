@@ -79,6 +79,10 @@ pub struct Step {
     pub pod: String,
     /// That pod's uid, lest its successor be taken for it.
     pub uid: String,
+    /// The generation of the StatefulSet that is changed, lest a step that was taken be taken for
+    /// the next one; `None` if a pod is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
 }
 
 /// What is done in a step.
@@ -336,6 +340,7 @@ mod tests {
             kind: StepKind::DeletePod,
             pod: "store-1".to_owned(),
             uid: "u".to_owned(),
+            generation: None,
         };
         let text = serde_json::to_string(&step).unwrap();
         assert_eq!(text, r#"{"kind":"DeletePod","pod":"store-1","uid":"u"}"#);

@@ -59,6 +59,7 @@ fn step(id: u64, life: &str) -> Step {
         kind: StepKind::DeletePod,
         pod: name(id).to_string(),
         uid: uid(id, life).to_string(),
+        generation: None,
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) async fn roll(
                 kind: StepKind::DeletePod,
                 pod: pod.to_string(),
                 uid: uid.to_string(),
+                generation: None,
             };
             if !records.claim(&record, &step).await? {
                 return Ok(Next::Wait("another operator takes a step".to_owned()));

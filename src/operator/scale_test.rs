@@ -361,6 +361,7 @@ fn no_pod_ends_while_another_is_replaced() {
             kind,
             pod: pod(2).name.to_string(),
             uid: uid(2).to_string(),
+            generation: None,
         })
     };
     world.step = claim(StepKind::DeletePod);

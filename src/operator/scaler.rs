@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::{Api, Client};
 use serde_json::json;
 use tracing::info;
 
 use super::apply::in_time;
 use super::context::Context;
 use super::error::Trouble;
-use super::pods::{ClusterKey, PodView};
-use super::record::{Record, Step, StepKind};
+use super::pods::{ClusterKey, PodView, PodViews};
+use super::record::{Record, Records, Step, StepKind};
 use super::roller::{list, settled_revision};
 use super::route::Belief;
 use super::scale::{Next, Sight};
@@ -40,7 +40,13 @@ pub(super) async fn scale(
     let next = visit.decide(&context.pods(key), set, None);
     match next {
         Next::Change { .. } => Ok(visit.change(next).await),
-        Next::Lower { .. } => visit.lower().await,
+        Next::Lower { .. } => {
+            let records = context.records(cluster, key);
+            let decide = |pods: &PodViews, set: &StatefulSet, record: &Record| {
+                visit.decide(pods, set, Some(record))
+            };
+            lower(&context.client, &records, key, decide).await
+        }
         Next::Done | Next::Wait(_) | Next::Retry(_) | Next::Stalled(_) => Ok(next),
     }
 }
@@ -95,35 +101,44 @@ impl Visit<'_> {
         let in_vain = |why| Next::Retry(format!("{told}; the leader was asked, but {why}"));
         asked.map_or_else(in_vain, |()| next)
     }
+}
 
-    /// Has the StatefulSet run one pod less, if the record, the pods and the StatefulSet itself
-    /// still ask for it, each read from the API server.
-    async fn lower(&self) -> Result<Next, Trouble> {
-        let (client, key) = (&self.context.client, self.key);
-        let records = self.context.records(self.cluster, key);
-        let Some(record) = in_time(records.read()).await? else {
-            let sentence = "the record of the cluster is being made";
-            return Ok(Next::Retry(sentence.to_owned()));
+/// Has the StatefulSet run one pod less, if the record, the pods and the StatefulSet itself still
+/// ask for it, each read from the API server in this order.
+async fn lower(
+    client: &Client,
+    records: &Records,
+    key: &ClusterKey,
+    decide: impl Fn(&PodViews, &StatefulSet, &Record) -> Next,
+) -> Result<Next, Trouble> {
+    let Some(record) = in_time(records.read()).await? else {
+        let sentence = "the record of the cluster is being made";
+        return Ok(Next::Retry(sentence.to_owned()));
+    };
+    let pods = Api::<Pod>::namespaced(client.clone(), &key.namespace);
+    let (_, seen) = list(&pods, key).await?;
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), &key.namespace);
+    let set = in_time(sets.get(&key.name)).await?;
+    let seen = Arc::new(seen);
+    let next = decide(&seen, &set, &record);
+    if let Next::Lower { pod, uid, to } = &next {
+        let step = Step {
+            kind: StepKind::LowerReplicas,
+            pod: pod.to_string(),
+            uid: uid.to_string(),
+            generation: set.metadata.generation,
         };
-        let pods = Api::<Pod>::namespaced(client.clone(), &key.namespace);
-        let (_, seen) = list(&pods, key).await?;
-        let sets = Api::<StatefulSet>::namespaced(client.clone(), &key.namespace);
-        let set = in_time(sets.get(&key.name)).await?;
-        let next = self.decide(&seen, &set, Some(&record));
-        if let Next::Lower { pod, uid, to } = &next {
-            let step = Step {
-                kind: StepKind::LowerReplicas,
-                pod: pod.to_string(),
-                uid: uid.to_string(),
-            };
-            if !records.claim(&record, &step).await? {
-                return Ok(Next::Retry("another operator takes a step".to_owned()));
-            }
-            info!(cluster = %key, %pod, "a pod without a seat ends");
-            lower(&sets, &set, *to).await?;
+        if !records.claim(&record, &step).await? {
+            return Ok(Next::Retry("another operator takes a step".to_owned()));
         }
-        Ok(next)
+        // Meanwhile the leader may have given a vote to the very node that would go.
+        if decide(&seen, &set, &record) != next {
+            return Ok(Next::Retry("the members have just changed".to_owned()));
+        }
+        info!(cluster = %key, %pod, "a pod without a seat ends");
+        run_fewer(&sets, &set, *to).await?;
     }
+    Ok(next)
 }
 
 /// How many pods a StatefulSet should run: one, where it does not say.
@@ -132,7 +147,7 @@ pub(super) fn running(set: &StatefulSet) -> u64 {
 }
 
 /// Lowers the very StatefulSet that was seen, as it was seen.
-async fn lower(sets: &Api<StatefulSet>, set: &StatefulSet, to: u64) -> Result<(), Trouble> {
+async fn run_fewer(sets: &Api<StatefulSet>, set: &StatefulSet, to: u64) -> Result<(), Trouble> {
     let (Some(name), Some(version)) = (&set.metadata.name, &set.metadata.resource_version) else {
         return Ok(());
     };
@@ -146,3 +161,7 @@ async fn lower(sets: &Api<StatefulSet>, set: &StatefulSet, to: u64) -> Result<()
         lowered => lowered.map(drop),
     }
 }
+
+#[cfg(test)]
+#[path = "scaler_test.rs"]
+mod tests;

@@ -133,17 +133,25 @@ impl FakeApi {
         state.put(kind, name, object);
     }
 
+    /// An object, in the place of one with its name.
+    pub(crate) fn put(&self, kind: &'static str, name: &str, object: Value) {
+        self.state().put(kind, name, object);
+    }
+
+    pub(crate) fn object(&self, kind: &'static str, name: &str) -> Option<Value> {
+        self.state().objects.get(&(kind, name.to_owned())).cloned()
+    }
+
     /// A record whose fence says this.
     pub(crate) fn put_record(&self, fence: &str) {
         let record = json!({
             "metadata": {"namespace": NAMESPACE, "name": RECORD}, "data": {"fence": fence},
         });
-        self.state().put("configmaps", RECORD, record);
+        self.put("configmaps", RECORD, record);
     }
 
     pub(crate) fn record(&self) -> Option<Value> {
-        let key = ("configmaps", RECORD.to_owned());
-        self.state().objects.get(&key).cloned()
+        self.object("configmaps", RECORD)
     }
 
     pub(crate) fn fence(&self) -> String {
@@ -217,7 +225,11 @@ impl State {
         if kind == "namespaces" {
             kind = parts.nth(1).unwrap();
         }
-        let kind = if kind == "pods" { "pods" } else { "configmaps" };
+        let kind = match kind {
+            "pods" => "pods",
+            "statefulsets" => "statefulsets",
+            _ => "configmaps",
+        };
         let name = parts.next();
         match (method, name) {
             (&Method::GET, None) if query.contains("watch=true") => self.watch(query),
@@ -344,7 +356,7 @@ fn apply(object: &mut Value, operation: &Value) -> bool {
     let value = &operation["value"];
     match operation["op"].as_str().unwrap() {
         "test" => object.pointer(path) == Some(value),
-        "add" => {
+        "add" | "replace" => {
             let (parent, last) = path.rsplit_once('/').unwrap();
             let last = last.replace("~1", "/").replace("~0", "~");
             let Some(Value::Object(parent)) = object.pointer_mut(parent) else {

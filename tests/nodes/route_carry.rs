@@ -391,6 +391,7 @@ async fn of_two_operators_one_claims_a_step() {
         kind: StepKind::DeletePod,
         pod: pod.to_owned(),
         uid: format!("uid-of-{pod}"),
+        generation: None,
     };
     one.claim_step(&seen, &step("store-1")).await.unwrap();
     let late = two.claim_step(&seen, &step("store-2")).await.unwrap_err();
