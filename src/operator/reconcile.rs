@@ -120,7 +120,14 @@ async fn visit(cluster: &RememberCluster, context: &Context) -> Result<Action, T
         Ok(Some(work)) => (work, None),
         Ok(None) => return Ok(Action::requeue(LOOK_AGAIN)),
         Err(trouble) => match trouble.refusal() {
-            Some(Refusal { reason, sentence }) => (Work::Refused { reason, sentence }, None),
+            Some(Refusal { reason, sentence }) => {
+                let refused = Work::Refused {
+                    reason,
+                    sentence,
+                    is_quoted: !matches!(trouble, Trouble::Refused(_)),
+                };
+                (refused, None)
+            }
             None => (Work::Failed(trouble.reason()), Some(trouble)),
         },
     };

@@ -59,6 +59,8 @@ pub(super) enum Work {
         reason: &'static str,
         /// What is wrong, where, and how to mend it.
         sentence: String,
+        /// Whether it quotes the API server, which may say it in other words each time.
+        is_quoted: bool,
     },
     /// Something failed that may pass, and is tried again: one word.
     Failed(&'static str),
@@ -76,7 +78,9 @@ impl Work {
     /// Why a person is needed: in one word, and in a sentence.
     fn stalled(&self) -> Option<(&'static str, &str)> {
         match self {
-            Self::Refused { reason, sentence } => Some((reason, sentence)),
+            Self::Refused {
+                reason, sentence, ..
+            } => Some((reason, sentence)),
             Self::Applied {
                 scaling: scale::Next::Stalled(sentence),
                 ..
@@ -290,9 +294,13 @@ impl Seen<'_> {
             &sentence,
         );
         match (self.work.stalled(), self.work) {
-            // Said once for each spec: an answer of the API server may be another one each time.
-            (Some((reason, _)), Work::Refused { .. })
-                if told.has_said(ConditionKind::Stalled, reason) => {}
+            // Said once for each spec.
+            (
+                Some((reason, _)),
+                Work::Refused {
+                    is_quoted: true, ..
+                },
+            ) if told.has_said(ConditionKind::Stalled, reason) => {}
             (Some((reason, sentence)), _) => {
                 told.say(ConditionKind::Stalled, Some(true), reason, sentence);
             }

@@ -279,6 +279,7 @@ fn a_refusal_is_told_with_its_sentence_and_so_is_its_end() {
     world.work = Work::Refused {
         reason: "Template",
         sentence: sentence.clone(),
+        is_quoted: false,
     };
     let refused = world.tell(2);
     assert_eq!(told(&refused, ConditionKind::Stalled), yes("Template"));
@@ -293,6 +294,25 @@ fn a_refusal_is_told_with_its_sentence_and_so_is_its_end() {
         .map(|one| one.reason)
         .collect();
     assert_eq!(reasons, ["Mended"]);
+}
+
+/// One node more may be lost each time; in what words an API server refuses is no news.
+#[test]
+fn a_refusal_is_told_anew_with_what_has_changed_but_for_another_wording() {
+    for (is_quoted, told) in [(false, "two are lost"), (true, "one is lost")] {
+        let mut world = World::led_by(1, 7);
+        let refusal = |sentence: &str| Work::Refused {
+            reason: "QuorumLost",
+            sentence: sentence.to_owned(),
+            is_quoted,
+        };
+        world.work = refusal("one is lost");
+        world.cluster.status = Some(world.tell(1));
+        world.work = refusal("two are lost");
+        let conditions = world.tell(2).conditions;
+        let stalled = conditions.iter().find(|one| one.type_ == "Stalled");
+        assert_eq!(stalled.unwrap().message, told);
+    }
 }
 
 #[test]
