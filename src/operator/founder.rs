@@ -123,6 +123,10 @@ async fn decide(
 }
 
 /// The uids of the claims that there are, by node.
+///
+/// Each is asked for by its name. A list by label would be one call, but it asks for a right more,
+/// to list, and believes a label that anybody may take off: a claim without it would count as gone,
+/// and with it what proves that an epoch must not begin (R14). And only founding looks at them.
 async fn claims(key: &ClusterKey, context: &Context) -> Result<BTreeMap<NodeId, String>, Trouble> {
     let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &key.namespace);
     let mut claims = BTreeMap::new();
