@@ -40,6 +40,7 @@ mod forward;
 mod id;
 mod identity;
 mod input;
+mod lapses;
 mod log;
 mod message;
 mod node;

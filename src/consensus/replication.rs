@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::lapses::Lapses;
 use super::progress::{Feed, Pace, Progress};
 use super::read::Reads;
 use super::role::{Leader, RoleState};
@@ -35,6 +36,7 @@ impl Leader {
             spurned: None,
             change: None,
             pace: Pace::new(noop, now),
+            lapses: Lapses::default(),
         }
     }
 

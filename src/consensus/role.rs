@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
+use super::lapses::Lapses;
 use super::progress::{Pace, Progress};
 use super::read::Reads;
 use super::transfer::Transfer;
@@ -101,4 +102,6 @@ pub(super) struct Leader {
     pub(super) change: Option<Ticket>,
     /// Whether what it appends is agreed on in time.
     pub(super) pace: Pace,
+    /// Who left as dead in this term.
+    pub(super) lapses: Lapses,
 }

@@ -16,8 +16,8 @@
 //!
 //! A leader counts the silence of a voter from its own election on. What was silent before may have
 //! been so to another leader only; to count from then on is only slower, and where leaders change
-//! more often than voters may be silent, nobody leaves. Nothing is remembered of one that left as
-//! dead: when it comes back, it waits for no longer than any other learner.
+//! more often than voters may be silent, nobody leaves. One that left as dead and comes back waits
+//! longer than any other learner ([`super::lapses`]), but not for the place of one that is lost.
 //!
 //! Nobody's request is overtaken: those of a turn are taken in before, one change is made at a
 //! time, and none while leadership is handed over. Nor is there one while the disk of this leader
@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 
 use super::progress::Progress;
 use super::quorum::majority;
-use super::role::Leader;
+use super::role::{Leader, RoleState};
 use super::{Change, Configuration, Event, MemberId, Mono, Node, Seat, Upkeep};
 
 /// The fewest voters that a cluster shrinks to by itself: two are no better than one without a
@@ -47,6 +47,8 @@ enum Standing {
     Unsure,
     /// A learner that may vote from now on.
     Ready,
+    /// A learner that may, but only in the place of one that is lost: it left as dead of late.
+    Held,
     /// Any other learner.
     Learning,
 }
@@ -58,6 +60,7 @@ struct Muster {
     succeeded: usize,
     dead: usize,
     ready: usize,
+    held: usize,
 }
 
 impl Muster {
@@ -79,7 +82,7 @@ impl Muster {
             let after = self.firm + taken;
             taken == lost || (after >= VOTERS_MIN && majority(after) < majority(before))
         };
-        let most = self.ready.min(lost);
+        let most = (self.ready + self.held).min(lost);
         (self.succeeded..=most).rev().find(|taken| helps(*taken))
     }
 }
@@ -95,28 +98,50 @@ impl Node {
             (false, false) => Upkeep::Replaced,
             (true, false) => Upkeep::Dead,
         };
-        self.change_by_itself(why, promoted, removed);
+        let dead: Vec<_> = (removed.iter().copied())
+            .filter(|member| self.is_dead(*member))
+            .collect();
+        let begins = self.change_by_itself(why, promoted, removed);
+        if let RoleState::Leader(leader) = &mut self.role
+            && begins
+        {
+            for member in dead {
+                leader.lapses.add(member, self.now);
+            }
+        }
     }
 
-    /// Begins a change that nobody asks for, if it passes what one must that somebody asks for.
+    /// Whether a voter was silent for so long that it leaves.
+    fn is_dead(&self, voter: MemberId) -> bool {
+        let follower = self
+            .leading()
+            .and_then(|leader| leader.followers.get(&voter));
+        let silence = follower.map(|follower| self.now.since(follower.heard));
+        silence.is_some_and(|silence| self.config.dead_after.is_some_and(|limit| silence >= limit))
+    }
+
+    /// Begins a change that nobody asks for, if it passes what one must that somebody asks for;
+    /// whether it did.
     pub(super) fn change_by_itself(
         &mut self,
         why: Upkeep,
         promoted: BTreeSet<MemberId>,
         removed: BTreeSet<MemberId>,
-    ) {
+    ) -> bool {
         let change = Change::Vote {
             promoted: promoted.clone(),
             removed: removed.clone(),
         };
-        if let Ok(next) = self.judge_change(&change) {
-            self.appoint(next);
-            self.event(Event::ChangesVoters {
-                why,
-                promoted,
-                removed,
-            });
-        }
+        let Ok(next) = self.judge_change(&change) else {
+            return false;
+        };
+        self.appoint(next);
+        self.event(Event::ChangesVoters {
+            why,
+            promoted,
+            removed,
+        });
+        true
     }
 
     /// Who is to vote, and who is to leave. Runs with every turn: it looks at each member, and
@@ -134,8 +159,9 @@ impl Node {
             present: self.changeable(leader).ok()?,
         };
         let promotions = view.muster()?.promotions(self.may_become_a_pair())?;
-        let mut ready: Vec<_> = view.all_of(&[Standing::Ready]).collect();
-        ready.sort_by_key(|learner| view.precedence(*learner));
+        let ready = view.all_of(&[Standing::Ready, Standing::Held]);
+        let mut ready: Vec<_> = ready.collect();
+        ready.sort_by_key(|learner| (view.precedence(*learner), view.is_held(*learner)));
         let promoted = ready.into_iter().take(promotions).collect();
         let removed = view.all_of(&[Standing::Succeeded, Standing::Dead]);
         Some((promoted, removed.collect()))
@@ -161,6 +187,7 @@ impl<'a> View<'a> {
                 Standing::Dead => muster.dead += 1,
                 Standing::Unsure => return None,
                 Standing::Ready => muster.ready += 1,
+                Standing::Held => muster.held += 1,
                 Standing::Learning => {}
             }
         }
@@ -180,13 +207,12 @@ impl<'a> View<'a> {
         let Some(follower) = self.leader.followers.get(&member) else {
             return Standing::Firm;
         };
-        let config = &self.node.config;
-        let silence = self.now().since(follower.heard);
         match seat.votes {
             true if self.node.is_fit(member, follower) => Standing::Firm,
-            true if config.dead_after.is_some_and(|limit| silence >= limit) => Standing::Dead,
+            true if self.node.is_dead(member) => Standing::Dead,
             true if self.has_heir(member) => Standing::Succeeded,
             true => Standing::Unsure,
+            false if self.is_ready(member, follower) && self.is_held(member) => Standing::Held,
             false if self.is_ready(member, follower) => Standing::Ready,
             false => Standing::Learning,
         }
@@ -203,10 +229,18 @@ impl<'a> View<'a> {
             })
     }
 
+    /// Whether a learner left as dead of late.
+    fn is_held(self, learner: MemberId) -> bool {
+        let first = self.node.config.dead_after.unwrap_or_default();
+        (self.leader.lapses).holds_back(learner, first, self.now())
+    }
+
     /// Whether a voter's id is there on another disk that may vote, so that its own is silent.
     fn has_heir(self, voter: MemberId) -> bool {
         let mut others = self.others_of(voter).filter(|(_, seat)| !seat.votes);
-        others.any(|(other, seat)| self.standing(other, seat) == Standing::Ready)
+        others.any(|(other, seat)| {
+            matches!(self.standing(other, seat), Standing::Ready | Standing::Held)
+        })
     }
 
     /// Those who have a place to take come first, and of them those for whom alone it is kept.
@@ -216,7 +250,11 @@ impl<'a> View<'a> {
                 .map(|(other, seat)| match self.standing(other, seat) {
                     Standing::Succeeded => 0,
                     Standing::Dead => 1,
-                    Standing::Firm | Standing::Unsure | Standing::Ready | Standing::Learning => 2,
+                    Standing::Firm
+                    | Standing::Unsure
+                    | Standing::Ready
+                    | Standing::Held
+                    | Standing::Learning => 2,
                 });
         places.min().unwrap_or(2)
     }
@@ -242,6 +280,7 @@ mod tests {
             succeeded,
             dead,
             ready,
+            held: 0,
         };
         muster.promotions(false)
     }
@@ -290,5 +329,25 @@ mod tests {
         );
         assert_eq!(promotions(4, 1, 2, 2), Some(1));
         assert_eq!(promotions(3, 1, 1, 2), Some(2));
+    }
+
+    #[test]
+    fn who_is_held_back_takes_a_place_and_makes_none() {
+        let held = |firm, dead, ready, held| {
+            let muster = Muster {
+                firm,
+                dead,
+                ready,
+                held,
+                ..Muster::default()
+            };
+            muster.promotions(false)
+        };
+        assert_eq!(
+            [held(3, 0, 0, 2), held(3, 0, 1, 1), held(4, 0, 0, 1)],
+            [None; 3]
+        );
+        assert_eq!(held(3, 0, 2, 2), Some(2));
+        assert_eq!([held(2, 1, 0, 1), held(3, 2, 1, 1)], [Some(1), Some(2)]);
     }
 }

@@ -1,10 +1,10 @@
 //! What leaders change by themselves, held against what they may: worked out anew, from sizes and
 //! from what became of the machines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use remember::consensus::{Config, Configuration, MemberId, NodeId, Seat, Upkeep};
+use remember::consensus::{Config, Configuration, MemberId, NodeId, Seat, Term, Upkeep};
 
 use super::rng::Rng;
 use super::tally::Counted;
@@ -62,11 +62,22 @@ impl World {
             grows || stays_or_helps(before, after),
             "{id:?} lets {before} voters become {after}: {promoted:?} come, {removed:?} go"
         );
+        self.count_lapses(self.status(id).term, removed);
         let gone = removed
             .iter()
             .filter(|member| !self.is_there(member))
             .count() as u64;
         self.tally.count_many(Counted::GoneLetGo, gone);
+    }
+
+    /// Any of those whose places are taken may have left as dead.
+    fn count_lapses(&mut self, term: Term, removed: &BTreeSet<MemberId>) {
+        if self.lapses.0 != term {
+            self.lapses = (term, BTreeMap::new());
+        }
+        for member in removed {
+            *self.lapses.1.entry(*member).or_default() += 1;
+        }
     }
 
     /// Whether a member has its machine and its disk.
@@ -77,9 +88,12 @@ impl World {
 
     /// How long leaders may need until there is nothing left that they change by themselves.
     pub(crate) fn upkeep_lasts(&self) -> Duration {
-        // Their clocks may run slow.
         let dead_after = self.plan.config.dead_after.unwrap_or_default();
-        dead_after + dead_after / 10
+        // Each time that one has left doubles the time until it counts again.
+        let most = self.lapses.1.values().copied().max().unwrap_or(1);
+        let longest = dead_after * 2_u32.saturating_pow(most - 1);
+        // Their clocks may run slow.
+        longest + longest / 10
     }
 
     /// Once nothing goes wrong any more, learners vote and the dead have left, as far as sizes

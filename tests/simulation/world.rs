@@ -1,7 +1,7 @@
 //! The simulated world: one time line, the machines on it, and whatever happens next.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub(crate) struct World {
     outputs: Vec<Output>,
     /// No member comes or goes before this time.
     pub(crate) churn_not_before: Duration,
+    /// How often members left as dead by the word of one leader, and of which term it was.
+    pub(crate) lapses: (Term, BTreeMap<MemberId, u32>),
     /// The witness of a pair cannot be reached before this time.
     pub(crate) witness_away_until: Duration,
 }
@@ -207,6 +209,7 @@ impl World {
             scheduled: 0,
             outputs: Vec::new(),
             churn_not_before: CALM,
+            lapses: (Term::default(), BTreeMap::new()),
             witness_away_until: Duration::ZERO,
             plan,
         };
