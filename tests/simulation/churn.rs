@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use remember::consensus::{
-    Change, ChangeRefusal, Configuration, Epoch, Incarnation, Input, MemberId, Membership, NodeId,
-    Ticket,
+    Change, ChangeRefusal, Configuration, Incarnation, Input, MemberId, Membership, NodeId, Ticket,
 };
 
 use super::machine::{Life, Machine};
@@ -42,8 +41,8 @@ impl World {
             return;
         }
         let asked = if self.rng.chance(100) {
-            let running = |id: &NodeId| self.machine(*id).member().is_some();
-            self.ids().into_iter().filter(running).collect()
+            let running = (self.in_cluster()).filter(|it| it.member().is_some());
+            running.map(|machine| machine.id).collect()
         } else {
             self.leaders()
         };
@@ -58,11 +57,12 @@ impl World {
 
     /// Those who lead, and know what is agreed; several if some have not heard of each other.
     pub(crate) fn leaders(&self) -> Vec<NodeId> {
-        let leads = |id: &NodeId| {
-            let member = self.machine(*id).member();
+        let leads = |machine: &&Machine| {
+            let member = machine.member();
             member.is_some_and(|member| member.node.status().established)
         };
-        self.ids().into_iter().filter(leads).collect()
+        let leaders = self.in_cluster().filter(leads);
+        leaders.map(|machine| machine.id).collect()
     }
 
     /// A node is asked to change the members.
@@ -83,8 +83,7 @@ impl World {
             .filter(|member| !configuration.counts(*member))
             .collect();
         let outside: Vec<_> = self
-            .machines
-            .iter()
+            .in_cluster()
             .filter(|machine| machine.is_whole() && machine.incarnation != Incarnation(0))
             .map(Machine::name)
             .filter(|member| !named.contains(member))
@@ -165,6 +164,11 @@ impl World {
         let is_named = self.oracle.is_founded() && self.oracle.agreed().1.names(name);
         let waits = machine.awaits_welcome() && machine.process.is_none();
         let runs = machine.responds() && machine.member().is_some();
+        let (waits, runs) = if machine.epoch == self.epoch() {
+            (waits, runs)
+        } else {
+            (false, false)
+        };
         if !is_named || !(waits || runs) || !machine.powered {
             return;
         }
@@ -176,7 +180,7 @@ impl World {
         };
         let is_late = place + 1 < all.len();
         (self.tally).count_many(Counted::WelcomedLate, u64::from(is_late));
-        let (settled, cluster) = (all[place].clone(), self.oracle.cluster());
+        let (settled, (cluster, epoch)) = (all[place].clone(), self.oracle.cluster());
         if runs {
             self.count(Counted::WelcomedBack);
             return self.input(id, Input::Welcomed(settled));
@@ -184,7 +188,7 @@ impl World {
         let machine = self.machine_mut(id);
         let membership = Membership {
             cluster,
-            epoch: Epoch::FIRST,
+            epoch,
             settled,
         };
         let started = machine.disk.start();
@@ -232,21 +236,18 @@ impl World {
     pub(crate) fn may_spare(&self, id: NodeId) -> bool {
         let is_whole = |member: MemberId| {
             let machine = self.machine(member.id);
-            member.id != id && machine.name() == member && machine.is_whole()
+            member.id != id && self.is_there(member) && machine.is_whole()
         };
-        let running = self.machines.iter().filter_map(|machine| machine.member());
+        let running = self.in_cluster().filter_map(Machine::member);
         let configurations = running.map(|member| member.node.configuration());
         let goes_on = |configuration: &Configuration| is_agreed(configuration, None, is_whole);
         // A disk may hold a change that nobody who runs knows of.
-        let members = self
-            .machines
-            .iter()
-            .filter(|machine| machine.gone.is_none());
+        let members = self.in_cluster().filter(|machine| machine.gone.is_none());
         let mut members = members.filter(|machine| machine.disk.is_member());
         let all_run = members.all(|machine| machine.member().is_some() && !machine.is_replaced());
         // Nor does anybody know what comes of a change that is still to be judged.
         let is_change = |input: &Input| matches!(input, Input::Change { .. });
-        let running = self.machines.iter().filter_map(|machine| machine.member());
+        let running = self.in_cluster().filter_map(Machine::member);
         let mut inputs = running.flat_map(|member| &member.inbox);
         let is_asked = inputs.any(is_change);
         self.oracle.is_founded()

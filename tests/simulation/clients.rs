@@ -6,11 +6,15 @@
 //! knows nothing but what clients asked and were told, see `history`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
-use remember::consensus::{Entry, Index, Input, NodeId, Payload, Position, Refusal, Term, Ticket};
+use remember::consensus::{
+    Entry, Epoch, Index, Input, NodeId, Payload, Position, Refusal, Term, Ticket,
+};
 use remember::state::Outcome;
 
+use super::image::Image;
 use super::request::{Change, Content, Registers, Request};
 use super::tally::Counted;
 use super::world::{Event, World, tell};
@@ -20,8 +24,10 @@ const REGISTERS: u64 = 5;
 /// After so many operations they go on with other registers, so that no history gets too long.
 const OPERATIONS_MAX: usize = 500;
 
-/// All clients, and all that they ever asked for.
+/// All clients of one cluster, and all that they ever asked for.
 pub(crate) struct Clients {
+    /// What tells their values from those of other clusters.
+    epoch: Epoch,
     pub(crate) operations: Vec<Operation>,
     /// What each client waits for.
     waiting: Vec<Option<usize>>,
@@ -30,6 +36,8 @@ pub(crate) struct Clients {
     /// What clients last learned of each register.
     learned: BTreeMap<u64, Content>,
     pub(crate) registers: Registers,
+    /// Where the log of the cluster was not yet written for these clients.
+    pub(crate) inherited: Index,
     /// The agreed commands, and what they come to.
     commands: BTreeMap<Index, (Bytes, Outcome)>,
     agreed: Index,
@@ -83,16 +91,51 @@ impl Clients {
     /// Clients that have asked for nothing yet.
     pub(crate) fn new(count: usize) -> Self {
         Self {
+            epoch: Epoch::FIRST,
             operations: Vec::new(),
             waiting: vec![None; count],
             floor: Index(0),
             learned: BTreeMap::new(),
             registers: Registers::new(),
+            inherited: Index(0),
             commands: BTreeMap::new(),
             agreed: Index(0),
-            moments: 0,
+            moments: 1,
             busy: true,
         }
+    }
+
+    /// Those of a cluster that begins anew with this log: all commands in it are agreed on. They
+    /// rely on that, and on nothing that the clients of the cluster before were told.
+    pub(crate) fn anew(&self, log: &Image, epoch: Epoch) -> Self {
+        let last = log.last().index;
+        let mut clients = Self {
+            epoch,
+            inherited: last,
+            floor: last,
+            agreed: last,
+            ..Self::new(self.waiting.len())
+        };
+        let below = self.commands.range(..=log.base.index);
+        for (index, (command, _)) in below {
+            clients.inherit(*index, command);
+        }
+        for entry in &log.entries {
+            if let Payload::Command(command) = &entry.payload {
+                clients.inherit(entry.index, command);
+            }
+        }
+        clients
+    }
+
+    fn inherit(&mut self, index: Index, command: &Bytes) {
+        let (outcome, _) = self.registers.apply(index, command);
+        self.commands.insert(index, (command.clone(), outcome));
+    }
+
+    /// The value that the next operation writes: no other one of any epoch has it.
+    fn next_value(&self) -> u64 {
+        u64::from(self.epoch.0) << 32 | self.operations.len() as u64
     }
 
     /// What became of an operation.
@@ -115,7 +158,8 @@ impl Clients {
         let Some(value) = value else {
             return;
         };
-        let operation = usize::try_from(value).ok();
+        let number = value.checked_sub(u64::from(self.epoch.0) << 32);
+        let operation = number.and_then(|number| usize::try_from(number).ok());
         let operation = operation.and_then(|number| self.operations.get_mut(number));
         let operation = operation.expect("a value that a client wrote");
         assert!(
@@ -253,13 +297,16 @@ impl World {
         if waiting.is_some_and(|operation| self.clients.operations[operation].open) {
             return;
         }
-        let running = self
-            .machines
-            .iter()
-            .filter(|machine| machine.member().is_some());
-        let running: Vec<NodeId> = running.map(|machine| machine.id).collect();
+        let machines = self.in_cluster();
+        let running: Vec<NodeId> = machines
+            .filter(|machine| machine.member().is_some())
+            .map(|machine| machine.id)
+            .collect();
         if running.is_empty() {
-            self.after(pause, Event::Client(client));
+            // Once all have left a cluster it is of no use to wait for them.
+            if self.in_cluster().next().is_some() {
+                self.client_after(pause, client);
+            }
             return;
         }
         let id = self.rng.pick(&running);
@@ -271,14 +318,14 @@ impl World {
         };
         self.clients.waiting[client] = Some(operation);
         let patience = self.rng.millis(50, 2000);
-        self.after(patience, Event::GiveUp(operation));
+        self.after(patience, Event::GiveUp(self.epoch(), operation));
     }
 
     /// Asks a node to write something new.
     pub(crate) fn ask_to_write(&mut self, id: NodeId, client: Option<usize>) -> usize {
         let change = Change {
             register: self.any_register(),
-            then: Some(self.clients.operations.len() as u64),
+            then: Some(self.clients.next_value()),
             only_if: None,
         };
         self.propose(id, client, change)
@@ -294,7 +341,7 @@ impl World {
         let careful = then || (learned.value.is_some() && self.rng.chance(300));
         let change = Change {
             register,
-            then: then.then_some(self.clients.operations.len() as u64),
+            then: then.then_some(self.clients.next_value()),
             only_if: careful.then_some(learned),
         };
         self.propose(id, client, change)
@@ -345,7 +392,7 @@ impl World {
     }
 
     /// A client waits no longer.
-    pub(crate) fn give_up(&mut self, operation: usize) {
+    pub(crate) fn stop_waiting(&mut self, operation: usize) {
         let operation = &mut self.clients.operations[operation];
         let waits = std::mem::replace(&mut operation.open, false);
         if let Some(client) = operation.client.filter(|_| waits) {
@@ -529,7 +576,12 @@ impl World {
     fn end(&mut self, operation: usize, fate: Fate, answer: Option<Answer>) {
         if let Some(client) = self.clients.end(operation, fate, answer) {
             let pause = self.rng.micros(1000, self.plan.think_millis * 1000);
-            self.after(pause, Event::Client(client));
+            self.client_after(pause, client);
         }
+    }
+
+    /// A client of the cluster at hand acts after a while.
+    pub(crate) fn client_after(&mut self, delay: Duration, client: usize) {
+        self.after(delay, Event::Client(self.epoch(), client));
     }
 }

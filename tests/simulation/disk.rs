@@ -8,7 +8,7 @@ use remember::consensus::{
 };
 use remember::state::{RestoreError, View};
 use remember::storage::{
-    DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshot, Snapshots, Wal,
+    DataDir, Error, IncomingSnapshot, ReceivedSnapshot, Snapshot, Snapshots, Survivor, Wal,
 };
 use remember::storage::{Disk as _, WalConfig, quarantine};
 
@@ -104,22 +104,19 @@ impl Disk {
         self.is_member = true;
         self.open = Some((opened.wal, opened.snapshots));
         Ok(Found {
+            image: Image::of(&recovered),
             incarnation: recovered.member.incarnation,
             boots: recovered.boots,
             membership: Some(recovered.membership),
-            image: Image {
-                hard: recovered.hard_state,
-                base: recovered.base,
-                entries: recovered.entries.into(),
-                peers: recovered
-                    .peers
-                    .into_iter()
-                    .map(|peer| (peer.member, peer))
-                    .collect(),
-            },
             view,
             configuration: recovered.configuration,
         })
+    }
+
+    /// Opens it to begin another cluster with what it holds (R14).
+    pub(crate) fn survive(&mut self) -> Result<Survivor<SimDisk>, Error> {
+        let fresh = Incarnation(self.random.number());
+        Survivor::open(self.files.clone(), fresh, self.config)
     }
 
     /// Writes, but does not yet make durable.
@@ -200,10 +197,10 @@ impl Disk {
         self.files.crash();
     }
 
-    /// Lets the power fail at one of the next changes of the disk.
-    pub(crate) fn lose_power_soon(&mut self, rng: &mut Rng) {
+    /// Lets the power fail at one of the next so many changes of the disk.
+    pub(crate) fn lose_power_soon(&mut self, rng: &mut Rng, within: u64) {
         self.files
-            .lose_power_at(self.files.operations() + rng.below(12));
+            .lose_power_at(self.files.operations() + rng.below(within));
     }
 
     /// Whether the power has failed.

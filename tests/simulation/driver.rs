@@ -196,6 +196,9 @@ impl World {
                 let is_replaced = self.machine(id).is_replaced();
                 assert!(!is_replaced, "{id:?} leads from a disk that was replaced");
                 self.oracle.leads(self.name(id), *term);
+                self.demand_token(*term);
+                let is_given_up = self.epoch() < self.newest_epoch();
+                (self.tally).count_many(Counted::LedOn, u64::from(is_given_up));
             }
             Told::Suspected { why, .. } => self.count(match why {
                 Suspicion::Silence => Counted::SuspectedSilence,

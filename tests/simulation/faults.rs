@@ -90,11 +90,36 @@ pub(crate) enum Mending {
     OldDisk(NodeId),
     /// A machine has its new disk again.
     NewDisk(NodeId),
+    /// A disk that is to begin another cluster is tried again.
+    Recovery(NodeId),
+    /// A machine that was ended is started again.
+    Ended(NodeId),
+    /// A machine gets a fresh disk, with which it comes to the newest cluster.
+    Over(NodeId),
+}
+
+impl Mending {
+    /// Whom it is for.
+    fn machine(&self) -> Option<NodeId> {
+        match self {
+            Self::Network => None,
+            Self::Member(member) => Some(member.id),
+            Self::Power(id)
+            | Self::Disk(id)
+            | Self::Stand(id)
+            | Self::Exchange(id)
+            | Self::OldDisk(id)
+            | Self::NewDisk(id)
+            | Self::Recovery(id)
+            | Self::Ended(id)
+            | Self::Over(id) => Some(*id),
+        }
+    }
 }
 
 impl World {
     /// How long a fault lasts.
-    fn a_while(&mut self) -> Duration {
+    pub(crate) fn a_while(&mut self) -> Duration {
         let longest = if self.troubled {
             self.plan.fault_lasts_millis
         } else {
@@ -119,7 +144,16 @@ impl World {
         let ids = self.ids();
         let id = self.rng.pick(&ids);
         tell!(self, "FAULT {kind:?} {id:?}");
+        let epoch = self.machine(id).epoch;
+        self.look_at(epoch);
         match kind {
+            // The disks of a cluster that was given up get no care, and the one that is chosen to
+            // begin another gets all of it.
+            Fault::Rot | Fault::Wipe | Fault::OldCopy | Fault::Replace
+                if epoch != self.newest_epoch() || self.machine(id).recovery.is_some() =>
+            {
+                self.kill(id);
+            }
             Fault::Kill => self.kill(id),
             Fault::PowerCut => self.cut_power(id),
             Fault::Outage => self.outage(),
@@ -156,6 +190,9 @@ impl World {
 
     /// Puts something right.
     pub(crate) fn mend(&mut self, mending: &Mending) {
+        if let Some(id) = mending.machine() {
+            self.look_at(self.machine(id).epoch);
+        }
         match mending {
             Mending::Power(id) => {
                 self.machine_mut(*id).powered = true;
@@ -168,6 +205,9 @@ impl World {
             Mending::Member(member) => self.register(*member),
             Mending::OldDisk(id) => self.put_back(*id),
             Mending::NewDisk(id) => self.end_visit(*id),
+            Mending::Recovery(id) => self.recover(*id),
+            Mending::Ended(id) => self.come_back(*id),
+            Mending::Over(id) => self.come_over(*id),
         }
     }
 
@@ -178,11 +218,14 @@ impl World {
         self.witness_away_until = self.now;
         self.network.heal();
         for id in self.ids() {
+            self.look_at(self.machine(id).epoch);
             self.end_visit(id);
             let machine = self.machine_mut(id);
             machine.stalled_until = Duration::ZERO;
             machine.disk.mend();
             machine.powered = true;
+            self.recover(id);
+            let machine = self.machine(id);
             let life = machine.life();
             if let Some(life) = life {
                 self.at(self.now, Event::Resume(id, life));
@@ -246,7 +289,7 @@ impl World {
         let mut rng = self.rng.fork();
         let machine = self.machine_mut(id);
         if machine.powered {
-            machine.disk.lose_power_soon(&mut rng);
+            machine.disk.lose_power_soon(&mut rng, 12);
         }
         if machine.process.is_some() {
             self.process_after(id, Duration::from_millis(100), Deed::LosePower);

@@ -17,6 +17,7 @@ use super::world::{Deed, Event, World, tell};
 impl World {
     /// A machine starts its process, unless one runs or it has no power.
     pub(crate) fn start(&mut self, id: NodeId) {
+        self.look_at(self.machine(id).epoch);
         let machine = self.machine_mut(id);
         let never = !matches!(machine.gone, None | Some(Gone::Wiped | Gone::OldCopy));
         if machine.process.is_some() || !machine.powered || never || machine.awaits_welcome() {
@@ -56,8 +57,10 @@ impl World {
     }
 
     pub(crate) fn start_member(&mut self, id: NodeId, life: Life, found: Found) {
+        self.machine_mut(id).incarnation = found.incarnation;
+        self.enter_cluster(id, &found);
         let Found {
-            incarnation,
+            incarnation: _,
             boots,
             membership,
             image,
@@ -65,7 +68,6 @@ impl World {
             configuration,
         } = found;
         let membership = membership.expect("a member has one");
-        self.machine_mut(id).incarnation = incarnation;
         let name = self.name(id);
         self.oracle.joins(name, &membership);
         let known = configuration.iter().chain([&membership.settled]);
@@ -232,6 +234,7 @@ impl World {
 
     /// A process ends; with the power, or alone.
     pub(crate) fn stop(&mut self, id: NodeId, power: bool) {
+        self.look_at(self.machine(id).epoch);
         let machine = self.machine_mut(id);
         machine.disk.stop_changes();
         let process = machine.process.take();

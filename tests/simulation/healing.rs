@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remember::consensus::{NodeId, Role, Status, Term};
+use remember::consensus::{Epoch, NodeId, Role, Status, Term};
 
 use super::clients::Fate;
 use super::tally::Counted;
@@ -31,7 +31,11 @@ impl World {
         let leader = self.demand_one_leader();
         let term = self.status(leader).term;
         self.run_for(STEADY + self.upkeep_lasts());
-        self.clients.busy = false;
+        for epoch in self.epochs() {
+            self.look_at(epoch);
+            self.clients.busy = false;
+        }
+        self.look_at(self.newest_epoch());
         self.demand_service();
         self.run_for(DRAIN);
         let still = self.demand_one_leader();
@@ -42,17 +46,15 @@ impl World {
         );
         self.demand_one_state();
         self.demand_linearizability();
+        self.look_at(self.newest_epoch());
         let leaderless = self.oracle.leaderless_terms() as u64;
         self.tally.count_many(Counted::SplitVotes, leaderless);
         self.count(Counted::Healed);
     }
 
-    /// The nodes whose disks are what they were.
+    /// The nodes of the cluster at hand whose disks are what they were.
     pub(crate) fn whole(&self) -> Vec<NodeId> {
-        let whole = self
-            .machines
-            .iter()
-            .filter(|machine| machine.gone.is_none());
+        let whole = self.in_cluster().filter(|machine| machine.gone.is_none());
         whole.map(|machine| machine.id).collect()
     }
 
@@ -135,6 +137,8 @@ impl World {
             "a change never ends: {configuration:?}"
         );
         self.demand_upkeep(&configuration);
+        let grown = self.epoch() > Epoch::FIRST && configuration.voters().count() >= 3;
+        self.tally.count_many(Counted::Grown, u64::from(grown));
         for id in self.obliged() {
             let status = self.status(id);
             let applied = self.applied(id);

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use remember::consensus::{
-    Boot, Change, ClusterId, Incarnation, Index, Input, MemberId, Membership, Node, NodeId,
+    Boot, Change, ClusterId, Epoch, Incarnation, Index, Input, MemberId, Membership, Node, NodeId,
     Position, Report, Term, Ticket,
 };
 use remember::state::View;
 use remember::storage::ReceivedSnapshot;
+use remember::wire::{Address, Introduction, Member as Introduced};
 
 use super::clock::Clock;
 use super::disk::Disk;
+use super::epochs::Recovery;
 use super::replacing::Aside;
 use super::replica::Replica;
 use super::sim_disk::SimDisk;
@@ -41,6 +43,10 @@ pub(crate) struct Machine {
     pub(crate) copy: Option<(Disk, Boot)>,
     /// Whether its disk came when there was a cluster already, so that it founds none.
     pub(crate) spare: bool,
+    /// The epoch of the cluster that its disk belongs to, or is to.
+    pub(crate) epoch: Epoch,
+    /// What its disk is to begin, if it is.
+    pub(crate) recovery: Option<Recovery>,
     /// A disk that was in it before, or is to be again.
     pub(crate) aside: Option<Aside>,
     /// Whether it has power.
@@ -63,6 +69,8 @@ pub(crate) enum Gone {
     Refused,
     /// Its disk has rotten, and recovery found out (R22).
     Rotten,
+    /// Somebody has ended it, because another cluster is to go on in the place of its own (R14).
+    Ended,
 }
 
 /// A running process.
@@ -155,6 +163,27 @@ pub(crate) struct Requests {
     pub(crate) transfers: BTreeSet<Ticket>,
     /// Changes of the members under way.
     pub(crate) changes: BTreeMap<Ticket, Change>,
+}
+
+impl Member {
+    /// How it introduces itself to `peer`.
+    pub(crate) fn introduction(&self, peer: NodeId) -> Introduction {
+        let hello = self.node.hello();
+        let MemberId { id, incarnation } = hello.member;
+        let address = Address {
+            host: String::new(),
+            port: 0,
+        };
+        Introduction {
+            id,
+            expects: peer,
+            incarnation,
+            api: address.clone(),
+            peer: address,
+            member: Some(Introduced::new(self.membership.clone(), &hello)),
+            registers: false,
+        }
+    }
 }
 
 impl Requests {

@@ -23,12 +23,15 @@
 )]
 
 mod account;
+mod agreed;
 mod churn;
 mod clients;
 mod clock;
+mod clusters;
 mod digest;
 mod disk;
 mod driver;
+mod epochs;
 mod faults;
 mod founding;
 mod healing;

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use remember::consensus::{Hello, Input, LinkEvent, MemberId, Message, NodeId, Rejection};
+use remember::consensus::{Epoch, Input, LinkEvent, MemberId, Message, NodeId, Rejection};
+use remember::wire::{Introduction, Verdict};
 
 use super::machine::{Gone, Life};
 use super::tally::Counted;
@@ -38,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) to_life: Life,
     /// Who said to be at either end: the one that sends, and the one that receives.
     pub(crate) members: (MemberId, MemberId),
+    /// The epochs of the clusters at either end.
+    pub(crate) epochs: (Epoch, Epoch),
     /// Whether the sender thinks that it is up.
     pub(crate) sender_open: bool,
     /// Whether the receiver takes what arrives.
@@ -144,12 +147,14 @@ impl World {
             to_life,
             receiver_open,
             members: (sender, _),
+            epochs: (sent_in, heard_in),
             ..
         } = self.network.sessions[session];
         if !receiver_open || self.network.cut.contains(&(from, to)) {
             self.count(Counted::DeadLinks);
             return;
         }
+        self.look_at(self.machine(to).epoch);
         let Some(process) = &mut self.machine_mut(to).process else {
             return;
         };
@@ -161,6 +166,10 @@ impl World {
             process.deferred.push(Event::Arrival { session, message });
             return;
         }
+        assert_eq!(
+            sent_in, heard_in,
+            "{to:?} hears {from:?} of another cluster: {message:?}"
+        );
         tell!(self, "{from:?} -> {to:?} {message:?}");
         self.input(
             to,
@@ -190,20 +199,20 @@ impl World {
     pub(crate) fn dial(&mut self, from: NodeId, to: NodeId) {
         let life = self.machine(from).life().expect("it dials");
         let member = self.member(from);
-        let hello = member.node.hello();
         let link = member.links.entry(to).or_default();
         if link.dialing >= 2 {
             return;
         }
         link.dialing += 1;
         if self.passes(from, to) {
+            let introduction = Box::new(self.member(from).introduction(to));
             let delay = self.latency(from, to);
             self.after(
                 delay,
                 Event::Knock {
                     from,
                     life,
-                    hello,
+                    introduction,
                     to,
                 },
             );
@@ -213,7 +222,14 @@ impl World {
     }
 
     /// An attempt to dial reaches the machine `to`, or what is left of it.
-    pub(crate) fn knock(&mut self, from: NodeId, life: Life, hello: &Hello, to: NodeId) {
+    pub(crate) fn knock(
+        &mut self,
+        from: NodeId,
+        life: Life,
+        introduction: Box<Introduction>,
+        to: NodeId,
+    ) {
+        self.look_at(self.machine(to).epoch);
         if !self.passes(from, to) {
             self.dial_in_vain(from, life, to);
             return;
@@ -229,8 +245,14 @@ impl World {
             self.dial_in_vain(from, life, to);
             return;
         };
-        let verdict = member.node.admit(hello);
-        self.oracle.judged(self.name(to), hello, &verdict);
+        let answer = Box::new(member.introduction(from));
+        if !self.belong_together(&answer, &introduction) {
+            return self.after(back, Event::Process(from, life, Deed::SentAway(to)));
+        }
+        let hello = introduction.hello().expect("it is a member");
+        let member = self.machine(to).member().expect("it answers");
+        let verdict = member.node.admit(&hello);
+        self.oracle.judged(self.name(to), &hello, &verdict);
         if let Err(rejection) = verdict {
             tell!(self, "{to:?} turns {from:?} away: {rejection}");
             if matches!(rejection, Rejection::Removed { .. }) {
@@ -245,7 +267,6 @@ impl World {
             self.after(back, Event::Process(from, life, deed));
             return;
         }
-        let answer = self.member(to).node.hello();
         for old in &mut self.network.sessions {
             if (old.from, old.to) == (from, to) {
                 old.receiver_open = false;
@@ -257,17 +278,18 @@ impl World {
             from_life: life,
             to,
             to_life,
-            members: (hello.member, answer.member),
+            members: (hello.member, answer.name()),
+            epochs: (epoch_of(&introduction), epoch_of(&answer)),
             sender_open: false,
             receiver_open: true,
             last_arrival: self.now,
         });
         let deed = Deed::Greeted {
             session,
-            hello: answer,
+            introduction: answer,
         };
         self.after(back, Event::Process(from, life, deed));
-        let event = LinkEvent::Up(hello.clone());
+        let event = LinkEvent::Up(hello);
         self.input(to, Input::Link { peer: from, event });
     }
 
@@ -285,13 +307,16 @@ impl World {
     }
 
     /// The peer took the link: it is up, if the peer's own introduction is taken here.
-    pub(crate) fn greeted(&mut self, id: NodeId, session: usize, hello: &Hello) {
+    pub(crate) fn greeted(&mut self, id: NodeId, session: usize, theirs: &Introduction) {
         let Session {
             to, receiver_open, ..
         } = self.network.sessions[session];
-        let member = self.member(id);
-        let admitted = member.node.admit(hello);
-        self.oracle.judged(self.name(id), hello, &admitted);
+        let ours = self.member(id).introduction(to);
+        let together = self.belong_together(&ours, theirs);
+        let hello = theirs.hello().expect("it is a member");
+        let admitted = self.member(id).node.admit(&hello);
+        assert!(together, "{to:?} takes a link that {id:?} refuses");
+        self.oracle.judged(self.name(id), &hello, &admitted);
         if let Err(rejection) = &admitted {
             tell!(self, "{id:?} turns {to:?} away: {rejection}");
             if !matches!(rejection, Rejection::Removed { .. }) {
@@ -323,18 +348,38 @@ impl World {
             "{id:?} has a link to {to:?} {:?}",
             hello.boots.newest()
         );
-        let event = LinkEvent::Up(hello.clone());
+        let event = LinkEvent::Up(hello);
         self.input(id, Input::Link { peer: to, event });
     }
 
-    /// Dialling has come to nothing: the core is told, and it is tried again in a while.
-    pub(crate) fn undialed(&mut self, id: NodeId, peer: NodeId, event: LinkEvent) {
+    /// Whether two nodes are of one cluster, by what they say of themselves.
+    fn belong_together(&mut self, ours: &Introduction, theirs: &Introduction) -> bool {
+        match ours.judge(theirs) {
+            Verdict::Welcome => true,
+            Verdict::Refused { sentence, .. } => {
+                tell!(self, "{:?} is refused: {sentence}", theirs.id);
+                let (ours, theirs) = (epoch_of(ours), epoch_of(theirs));
+                assert_ne!(ours, theirs, "a member is refused: {sentence}");
+                self.count(Counted::KeptApart);
+                false
+            }
+            verdict => panic!("two members meet, and it is said: {verdict:?}"),
+        }
+    }
+
+    /// A peer of another cluster is as good as not there, and not a word to the core.
+    pub(crate) fn sent_away(&mut self, id: NodeId, peer: NodeId) {
         let link = self.member(id).links.entry(peer).or_default();
         link.dialing -= 1;
         if link.session.is_none() && link.dialing == 0 {
             let delay = self.rng.millis(5, 100);
             self.process_after(id, delay, Deed::Dial(peer));
         }
+    }
+
+    /// Dialling has come to nothing: the core is told, and it is tried again in a while.
+    pub(crate) fn undialed(&mut self, id: NodeId, peer: NodeId, event: LinkEvent) {
+        self.sent_away(id, peer);
         self.input(id, Input::Link { peer, event });
     }
 
@@ -450,4 +495,9 @@ impl World {
         let deed = Deed::Undialed(to, LinkEvent::Unreachable);
         self.after(delay, Event::Process(from, life, deed));
     }
+}
+
+fn epoch_of(introduction: &Introduction) -> Epoch {
+    let member = introduction.member.as_ref();
+    member.expect("it is a member").membership.epoch
 }

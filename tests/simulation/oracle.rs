@@ -7,28 +7,31 @@
 //! node believes, by which configuration it counts included, is asked of no node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::iter;
 
 use remember::consensus::{
-    AppendOutcome, Ballot, Boot, ClusterId, Configuration, Entry, Hello, Index, IoSeq, MemberId,
-    Membership, Message, Payload, Placed, Position, Record, Rejection, Role, Status, Term, Verdict,
-    Write,
+    AppendOutcome, Ballot, Boot, ClusterId, Configuration, Entry, Epoch, HardState, Hello, Index,
+    IoSeq, MemberId, Membership, Message, Payload, Placed, Position, Record, Rejection, Role,
+    Status, Term, Verdict, Write,
 };
 
 use super::account::Account;
+use super::agreed::Agreed;
 use super::digest::Digest;
 use super::image::Image;
 use super::majority::{is_agreed, is_majority};
 use super::register::Kept;
 
-/// What was ever agreed, and what each node has said and written.
+/// What was ever agreed in one cluster, and what each of its members has said and written.
+#[derive(Default)]
 pub(crate) struct Oracle {
     accounts: BTreeMap<MemberId, Account>,
     /// What the witness of the pair holds.
     pub(crate) register: Kept,
     /// The cluster, once it is founded.
-    cluster: Option<ClusterId>,
-    /// All configurations that were ever agreed on, the founding one first.
-    settled: Vec<Placed>,
+    cluster: Option<(ClusterId, Epoch)>,
+    /// What is agreed.
+    agreed: Agreed,
     /// Who led each term, for ever.
     leaders: BTreeMap<Term, MemberId>,
     /// The terms that somebody stood for.
@@ -37,47 +40,58 @@ pub(crate) struct Oracle {
     votes: BTreeMap<(MemberId, Term), MemberId>,
     /// What every entry of every log is, and the term of the one before it.
     entries: HashMap<Position, (u64, Option<Term>)>,
-    /// What is agreed, by index from 1.
-    committed: Vec<Committed>,
-    /// How far each term's leader committed.
-    committed_in: BTreeMap<Term, Index>,
-    /// The hash of the state by index from 1.
-    hashes: Vec<Option<u64>>,
-}
-
-#[derive(Clone, Copy)]
-struct Committed {
-    term: Term,
-    digest: u64,
 }
 
 impl Oracle {
-    /// An oracle that has seen nothing.
-    pub(crate) fn new() -> Self {
+    /// That of a cluster which begins anew with what a disk of this one holds (R14): its log is
+    /// agreed on, and nobody else counts.
+    pub(crate) fn anew(&self, member: MemberId, membership: &Membership) -> Self {
+        let durable = &self.accounts[&member].durable;
+        let (_, before) = self.cluster();
+        let (since, configuration) = &membership.settled;
+        let floor = Term(u64::from(membership.epoch.0) << 32);
+        let first = durable.entry(since.index).map(|entry| &entry.payload);
+        let hard = HardState {
+            term: floor,
+            vote: None,
+        };
+        assert!(
+            membership.epoch > before
+                && durable.hard == hard
+                && durable.last() == *since
+                && since.term == floor
+                && first == Some(&Payload::Configuration(configuration.clone()))
+                && configuration.members().eq([member])
+                && configuration.lets_vote(member)
+                && !configuration.is_joint(),
+            "{member:?} begins {membership:?} behind {before:?} with {durable:?}"
+        );
+        let known = iter::once(membership.settled.clone());
+        // Its first start in that cluster is told next.
+        let account = Account::new(Boot(0), durable, known);
         Self {
-            accounts: BTreeMap::new(),
-            register: Kept::default(),
-            cluster: None,
-            settled: Vec::new(),
-            leaders: BTreeMap::new(),
-            stood: BTreeSet::new(),
-            votes: BTreeMap::new(),
-            entries: HashMap::new(),
-            committed: Vec::new(),
-            committed_in: BTreeMap::new(),
-            hashes: Vec::new(),
+            accounts: BTreeMap::from([(member, account)]),
+            cluster: Some((membership.cluster, membership.epoch)),
+            agreed: self.agreed.anew(durable, &membership.settled),
+            // Of a place and a term there is one entry, whoever holds it.
+            entries: self.entries.clone(),
+            ..Self::default()
         }
     }
 
     /// How far the cluster has agreed.
     pub(crate) fn commit(&self) -> Index {
-        Index(self.committed.len() as u64)
+        self.agreed.end()
     }
 
     /// The term of the agreed entry at `index`.
     pub(crate) fn committed_term(&self, index: Index) -> Option<Term> {
-        let place = usize::try_from(index.0.checked_sub(1)?).ok()?;
-        self.committed.get(place).map(|committed| committed.term)
+        self.agreed.term_at(index)
+    }
+
+    /// The newest term that anybody led.
+    pub(crate) fn newest_led(&self) -> Option<Term> {
+        self.leaders.last_key_value().map(|(term, _)| *term)
     }
 
     /// Somebody asks for votes in earnest.
@@ -113,20 +127,16 @@ impl Oracle {
 
     /// Two foundings never exist (R13), and whoever is welcomed is told what is agreed.
     pub(crate) fn joins(&mut self, member: MemberId, membership: &Membership) {
-        let known = *self.cluster.get_or_insert(membership.cluster);
-        assert_eq!(
-            known, membership.cluster,
-            "{member:?} joins another cluster"
-        );
-        if self.settled.is_empty() {
-            self.settled.push(membership.settled.clone());
-        }
+        let cluster = (membership.cluster, membership.epoch);
+        let known = *self.cluster.get_or_insert(cluster);
+        assert_eq!(known, cluster, "{member:?} joins another cluster");
+        self.agreed.found(&membership.settled);
         self.demand_settled(member, &membership.settled);
     }
 
     fn demand_settled(&self, member: MemberId, placed: &Placed) {
         assert!(
-            self.settled.contains(placed),
+            self.agreed.has_settled(placed),
             "{member:?} is given a configuration that is not agreed on: {placed:?}"
         );
     }
@@ -138,23 +148,21 @@ impl Oracle {
 
     /// The newest configuration that is agreed on.
     pub(crate) fn agreed(&self) -> &Placed {
-        self.settled.last().expect("a founded cluster")
+        self.agreed.configuration()
     }
 
     /// The newest that is agreed on up to `index`.
     pub(crate) fn agreed_until(&self, index: Index) -> &Placed {
-        let until = |placed: &&Placed| placed.0.index <= index;
-        self.settled.iter().rfind(until).expect("a founded cluster")
+        self.agreed.configuration_at(index)
     }
 
     /// All that were ever agreed on and name this member, the oldest first.
     pub(crate) fn agreed_naming(&self, member: MemberId) -> Vec<Placed> {
-        let naming = |placed: &&Placed| placed.1.names(member);
-        self.settled.iter().filter(naming).cloned().collect()
+        self.agreed.configurations_naming(member)
     }
 
-    /// The cluster's name.
-    pub(crate) fn cluster(&self) -> ClusterId {
+    /// The cluster's name and epoch.
+    pub(crate) fn cluster(&self) -> (ClusterId, Epoch) {
         self.cluster.expect("a founded cluster")
     }
 
@@ -204,26 +212,43 @@ impl Oracle {
             self.demand_settled(member, &placed);
         }
         let mut fresh = Account::new(boot, image, known);
-        let Some(account) = self.accounts.get_mut(&member) else {
+        let Some(account) = self.accounts.get(&member) else {
             assert_eq!(*image, Image::default(), "{member:?} is no fresh disk");
             self.accounts.insert(member, fresh);
             return (0, 0);
         };
-        fresh.lost = account.lost;
-        fresh.forgotten = std::mem::take(&mut account.forgotten);
-        if account.lost {
-            // An old copy: what it forgot must not matter to anybody.
-            self.accounts.insert(member, fresh);
-            return (0, 0);
+        let is_lost = account.lost;
+        // What an old copy forgot must not matter to anybody.
+        let counts = if is_lost {
+            (0, 0)
+        } else {
+            self.brought_back(member, boot, image)
+        };
+        fresh.lost = is_lost;
+        fresh.forgotten = std::mem::take(&mut self.account(member).forgotten);
+        self.accounts.insert(member, fresh);
+        if !is_lost {
+            self.note_vote(member);
         }
+        counts
+    }
+
+    /// The same, whatever the disk goes on with.
+    pub(crate) fn brought_back(
+        &mut self,
+        member: MemberId,
+        boot: Boot,
+        image: &Image,
+    ) -> (u64, u64) {
+        let account = self.account(member);
         assert!(
             boot > account.boot,
             "{member:?} starts as {boot:?} after {:?}",
             account.boot
         );
-        let mut pending = std::mem::take(&mut account.pending)
-            .into_iter()
-            .flat_map(|(_, w)| w);
+        account.boot = boot;
+        let pending = std::mem::take(&mut account.pending).into_iter();
+        let mut pending = pending.flat_map(|(_, records)| records);
         let mut expected = std::mem::take(&mut account.durable);
         let mut kept = 0;
         while !self.comes_to(&expected, image) {
@@ -235,10 +260,14 @@ impl Oracle {
             expected.add(&record);
             kept += 1;
         }
-        let dropped = pending.count() as u64;
-        self.accounts.insert(member, fresh);
-        self.note_vote(member);
-        (kept, dropped)
+        self.account(member).durable = image.clone();
+        (kept, pending.count() as u64)
+    }
+
+    /// A disk that nobody runs on is asked to keep records.
+    pub(crate) fn asked_to_keep(&mut self, member: MemberId, records: &[Record]) {
+        let pending = (IoSeq(0), records.to_vec());
+        self.account(member).pending.push_back(pending);
     }
 
     /// Whether these records come to that image, by themselves or with a snapshot of what is
@@ -376,6 +405,8 @@ impl Oracle {
             assert_eq!(*known, leader, "two leaders in {term:?}");
             return;
         }
+        let (_, epoch) = self.cluster();
+        assert_eq!(term.0 >> 32, u64::from(epoch.0), "a token of another epoch");
         self.leaders.insert(term, leader);
         let gave_it = |voter: MemberId| self.votes.get(&(voter, term)) == Some(&leader);
         // It stood with the log that it has issued: nobody adds to it between that and this.
@@ -385,17 +416,8 @@ impl Oracle {
             is_agreed(configuration, self.register.named(), gave_it),
             "{leader:?} leads {term:?} with {votes} durable votes of {configuration:?}"
         );
-        let agreed = self
-            .committed_in
-            .range(..term)
-            .map(|(_, index)| *index)
-            .max();
-        let Some(agreed) = agreed else {
+        let Some(position) = self.agreed.before(term) else {
             return;
-        };
-        let position = Position {
-            term: self.committed_term(agreed).expect("it is agreed"),
-            index: agreed,
         };
         let issued = &self.accounts[&leader].issued;
         assert!(
@@ -408,11 +430,9 @@ impl Oracle {
     /// A node applies an entry: the same one everywhere, and on a quorum of platters from the
     /// first time on.
     pub(crate) fn applied(&mut self, member: MemberId, entry: &Entry) {
-        let digest = Digest::of(entry);
         if let Some(agreed) = self.committed_term(entry.index) {
-            let known = self.committed[self.committed_place(entry.index)];
             assert!(
-                agreed == entry.term && known.digest == digest,
+                self.agreed.is_there(entry),
                 "{member:?} applies {:?}, but agreed is {agreed:?}",
                 entry.position()
             );
@@ -448,24 +468,13 @@ impl Oracle {
             "{member:?} says that {position:?} is agreed, but {holders} platters hold it of \
              {governing:?}"
         );
-        if let Payload::Configuration(next) = &entry.payload {
-            self.settled.push((position, next.clone()));
-        }
-        self.committed.push(Committed {
-            term: entry.term,
-            digest,
-        });
         let term = self.accounts[&member].issued.hard.term;
-        self.committed_in.insert(term, entry.index);
+        self.agreed.add(entry, term);
     }
 
     /// Equal states at equal indices.
     pub(crate) fn hashed(&mut self, member: MemberId, index: Index, hash: u64) {
-        let place = self.committed_place(index);
-        if self.hashes.len() <= place {
-            self.hashes.resize(place + 1, None);
-        }
-        let known = *self.hashes[place].get_or_insert(hash);
+        let known = self.agreed.hash_at(index, hash);
         assert_eq!(known, hash, "{member:?} has another state at {index:?}");
     }
 
@@ -570,14 +579,6 @@ impl Oracle {
             let known = *self.votes.entry((member, hard.term)).or_insert(vote);
             assert_eq!(known, vote, "{member:?} votes twice in {:?}", hard.term);
         }
-    }
-
-    fn committed_place(&self, index: Index) -> usize {
-        assert!(
-            index >= Index(1) && index <= self.commit(),
-            "{index:?} is not agreed"
-        );
-        usize::try_from(index.0 - 1).expect("a short log")
     }
 
     fn account(&mut self, member: MemberId) -> &mut Account {

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) command_bytes: u64,
     /// Whether a probe dials beside a link that is up, or only hastens the next attempt.
     pub(crate) probes_anew: bool,
+    /// When the cluster is given up, so that one of its disks begins another one.
+    pub(crate) given_up: Vec<Duration>,
     /// A snapshot is taken when the log has grown beyond this.
     pub(crate) snapshot_bytes: usize,
 }
@@ -85,6 +87,7 @@ impl Plan {
             think_millis: rng.pick(&[5, 20, 100]),
             command_bytes: rng.pick(&[1, 50, 400]),
             probes_anew: rng.chance(500),
+            given_up: Vec::new(),
             snapshot_bytes: rng.pick(&[500, 4000, 30_000]),
         };
         if plan.spares > 0 {
@@ -94,7 +97,21 @@ impl Plan {
         }
         let mut apart = Rng::new(rng.clone().number() ^ 1);
         plan.draw_witness(&mut apart);
+        let mut apart = Rng::new(rng.clone().number() ^ 2);
+        plan.draw_epochs(&mut apart);
         plan
+    }
+
+    /// Lets one of four whose members change be given up, and mostly once more (R14).
+    fn draw_epochs(&mut self, rng: &mut Rng) {
+        if self.spares == 0 || !rng.chance(250) {
+            return;
+        }
+        let first = rng.millis(2000, 6000);
+        self.given_up.push(first);
+        if rng.chance(600) {
+            self.given_up.push(first + rng.millis(1500, 5000));
+        }
     }
 
     /// Lets one of six be a pair with a witness, and mostly with others who may join it; and lets
@@ -133,6 +150,7 @@ impl Plan {
             think_millis: 100,
             command_bytes: 64,
             probes_anew: false,
+            given_up: Vec::new(),
             snapshot_bytes: 1 << 20,
         }
     }

@@ -82,15 +82,9 @@ impl World {
         }
         let keeps = spared && self.rng.chance(600);
         self.stop(id, true);
-        let mut rng = self.rng.fork();
-        let machine = self.machine_mut(id);
-        let old = machine.name();
-        let disk = mem::replace(&mut machine.disk, Disk::new(id, &mut rng));
-        machine.lay_spare_disk();
-        machine.copy = None;
-        machine.gone = None;
-        machine.rotted = false;
-        machine.aside = keeps.then_some(Aside {
+        let old = self.name(id);
+        let disk = self.lay_fresh_disk(id);
+        self.machine_mut(id).aside = keeps.then_some(Aside {
             incarnation: old.incarnation,
             disk,
             returns: false,
@@ -105,6 +99,18 @@ impl World {
         if keeps {
             self.put_back_later(id);
         }
+    }
+
+    /// Takes the disk out of a machine that is off, and puts a fresh one in.
+    pub(crate) fn lay_fresh_disk(&mut self, id: NodeId) -> Disk {
+        let mut rng = self.rng.fork();
+        let machine = self.machine_mut(id);
+        let old = mem::replace(&mut machine.disk, Disk::new(id, &mut rng));
+        machine.lay_spare_disk();
+        machine.copy = None;
+        machine.gone = None;
+        machine.rotted = false;
+        old
     }
 
     fn put_back_later(&mut self, id: NodeId) {
@@ -189,7 +195,7 @@ impl World {
         self.register_later(member);
     }
 
-    fn register_later(&mut self, member: MemberId) {
+    pub(crate) fn register_later(&mut self, member: MemberId) {
         let delay = self.rng.millis(20, 300);
         self.after(delay, Event::Mend(Mending::Member(member)));
     }

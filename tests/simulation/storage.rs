@@ -236,6 +236,10 @@ impl World {
             machine.disk.kill();
             machine.gone = Some(Gone::Refused);
             self.count(Counted::Quarantined);
+        } else if let Error::BetweenEpochs { to, .. } = error {
+            assert!(machine.is_to_begin(*to), "{id:?}: {error}");
+            machine.disk.kill();
+            self.count(Counted::BetweenEpochs);
         } else {
             assert!(
                 machine.rotted,
@@ -249,7 +253,7 @@ impl World {
 }
 
 /// Whether the file system failed, and nothing is known to be damaged.
-fn is_io(error: &Error) -> bool {
+pub(crate) fn is_io(error: &Error) -> bool {
     is_full(error)
         || matches!(error, Error::Io { source, .. } if source.kind() != ErrorKind::InvalidData)
 }

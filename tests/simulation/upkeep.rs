@@ -65,7 +65,7 @@ impl World {
         self.count_lapses(self.status(id).term, removed);
         let gone = removed
             .iter()
-            .filter(|member| !self.is_there(member))
+            .filter(|member| !self.is_there(**member))
             .count() as u64;
         self.tally.count_many(Counted::GoneLetGo, gone);
     }
@@ -78,12 +78,6 @@ impl World {
         for member in removed {
             *self.lapses.1.entry(*member).or_default() += 1;
         }
-    }
-
-    /// Whether a member has its machine and its disk.
-    fn is_there(&self, member: &MemberId) -> bool {
-        let machine = self.machine(member.id);
-        machine.gone.is_none() && machine.name() == *member
     }
 
     /// How long leaders may need until there is nothing left that they change by themselves.
@@ -99,7 +93,7 @@ impl World {
     /// Once nothing goes wrong any more, learners vote and the dead have left, as far as sizes
     /// allow.
     pub(crate) fn demand_upkeep(&self, configuration: &Configuration) {
-        let is_there = |member: &MemberId| self.is_there(member);
+        let is_there = |member: &MemberId| self.is_there(*member);
         let voters = size(configuration, |seat| seat.votes);
         let lost = configuration.voters().filter(|it| !is_there(it)).count();
         let learners = configuration

@@ -39,6 +39,7 @@ impl World {
             self.after(
                 delay,
                 Event::AtWitness {
+                    epoch: self.epoch(),
                     from: id,
                     life,
                     request,

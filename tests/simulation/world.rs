@@ -6,14 +6,16 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use remember::consensus::{
-    Answer, Ask, ClusterId, Epoch, Hello, Incarnation, LinkEvent, MemberId, Membership, Message,
-    NodeId, Output, Placed, Report, Term,
+    Answer, Ask, ClusterId, Epoch, Incarnation, LinkEvent, MemberId, Membership, Message, NodeId,
+    Output, Placed, Report, Term,
 };
 use remember::state::View;
+use remember::wire::Introduction;
 
 use super::churn::CALM;
 use super::clients::Clients;
 use super::clock::Clock;
+use super::clusters::Clusters;
 use super::digest::Digest;
 use super::disk::Disk;
 use super::faults::Mending;
@@ -37,9 +39,11 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     /// What is between them.
     pub(crate) network: Network,
-    /// Those who use the cluster.
+    /// Which clusters there are.
+    pub(crate) clusters: Clusters,
+    /// Those who use the one at hand.
     pub(crate) clients: Clients,
-    /// Who watches that all is well.
+    /// Who watches that all is well in it.
     pub(crate) oracle: Oracle,
     /// What was exercised.
     pub(crate) tally: Tally,
@@ -77,19 +81,20 @@ pub(crate) enum Event {
     Knock {
         from: NodeId,
         life: Life,
-        hello: Hello,
+        introduction: Box<Introduction>,
         to: NodeId,
     },
     /// One end of a session learns that it is over.
     Ended { session: usize, end: End },
     /// A stopped process goes on.
     Resume(NodeId, Life),
-    /// A client acts.
-    Client(usize),
-    /// A client gives up waiting for an operation.
-    GiveUp(usize),
-    /// A request comes to the witness of the pair.
+    /// A client of the cluster of this epoch acts.
+    Client(Epoch, usize),
+    /// Such a client gives up waiting for an operation.
+    GiveUp(Epoch, usize),
+    /// A request comes to the witness of the pair of the cluster of this epoch.
     AtWitness {
+        epoch: Epoch,
         from: NodeId,
         life: Life,
         request: u64,
@@ -99,6 +104,8 @@ pub(crate) enum Event {
     Fault,
     /// The members change.
     Churn,
+    /// A cluster is given up, for another one to begin.
+    GivenUp,
     /// Something that went wrong is put right.
     Mend(Mending),
 }
@@ -114,7 +121,12 @@ pub(crate) enum Deed {
     /// An attempt to dial has come to nothing.
     Undialed(NodeId, LinkEvent),
     /// A peer took the link, and introduces itself.
-    Greeted { session: usize, hello: Hello },
+    Greeted {
+        session: usize,
+        introduction: Box<Introduction>,
+    },
+    /// A peer of another cluster has sent it away.
+    SentAway(NodeId),
     /// Storage looks for something to write.
     Write,
     /// Storage has made its group of writes durable.
@@ -196,8 +208,9 @@ impl World {
         let mut world = Self {
             now: Duration::ZERO,
             network: Network::new(&ids),
+            clusters: Clusters::new(),
             clients: Clients::new(plan.clients),
-            oracle: Oracle::new(),
+            oracle: Oracle::default(),
             rng,
             machines,
             tally: Tally::new(),
@@ -223,13 +236,16 @@ impl World {
         }
         for client in 0..world.plan.clients {
             let delay = world.rng.millis(0, 500);
-            world.after(delay, Event::Client(client));
+            world.client_after(delay, client);
         }
         if world.troubled {
             world.schedule_fault();
         }
         if world.plan.spares > 0 {
             world.schedule_churn();
+        }
+        for at in world.plan.given_up.clone() {
+            world.at(at, Event::GivenUp);
         }
         world
     }
@@ -300,6 +316,7 @@ impl World {
             self.step();
         }
         self.now = end;
+        self.look_at(self.newest_epoch());
     }
 
     /// Runs for `span`.
@@ -340,21 +357,35 @@ impl World {
             Event::Knock {
                 from,
                 life,
-                hello,
+                introduction,
                 to,
-            } => self.knock(from, life, &hello, to),
+            } => self.knock(from, life, introduction, to),
             Event::Ended { session, end } => self.session_ended(session, end),
             Event::Resume(id, life) => self.resume(id, life),
-            Event::Client(client) => self.client_acts(client),
-            Event::GiveUp(operation) => self.give_up(operation),
+            Event::Client(epoch, client) => {
+                self.look_at(epoch);
+                self.client_acts(client);
+            }
+            Event::GiveUp(epoch, operation) => {
+                self.look_at(epoch);
+                self.stop_waiting(operation);
+            }
             Event::AtWitness {
+                epoch,
                 from,
                 life,
                 request,
                 ask,
-            } => self.reach_witness(from, life, request, &ask),
+            } => {
+                self.look_at(epoch);
+                self.reach_witness(from, life, request, &ask);
+            }
             Event::Fault => self.fault(),
-            Event::Churn => self.churn(),
+            Event::Churn => {
+                self.look_at(self.newest_epoch());
+                self.churn();
+            }
+            Event::GivenUp => self.give_up(),
             Event::Mend(mending) => self.mend(&mending),
         }
     }
@@ -370,12 +401,17 @@ impl World {
             process.deferred.push(Event::Process(id, life, deed));
             return;
         }
+        self.look_at(self.machine(id).epoch);
         match deed {
             Deed::Turn => self.turn(id),
             Deed::Wake => self.wake(id),
             Deed::Dial(peer) => self.redial(id, peer),
             Deed::Undialed(peer, event) => self.undialed(id, peer, event),
-            Deed::Greeted { session, hello } => self.greeted(id, session, &hello),
+            Deed::Greeted {
+                session,
+                introduction,
+            } => self.greeted(id, session, &introduction),
+            Deed::SentAway(peer) => self.sent_away(id, peer),
             Deed::Write => self.write_group(id),
             Deed::Synced => self.synced(id),
             Deed::SnapshotMade(view, placed) => self.snapshot_made(id, &view, &placed),
@@ -454,6 +490,8 @@ fn machine(id: NodeId, plan: &Plan, rng: &mut Rng) -> Machine {
         rotted: false,
         copy: None,
         spare: false,
+        epoch: Epoch::FIRST,
+        recovery: None,
         aside: None,
         powered: true,
         gone: None,
