@@ -10,7 +10,7 @@ use remember::consensus::{
 
 use super::storage::Job;
 use super::tally::Counted;
-use super::world::{Deed, World, tell};
+use super::world::{Deed, World, place, tell};
 
 impl World {
     /// Something has happened to a voter; its core hears of it in the next turn.
@@ -73,10 +73,10 @@ impl World {
         } else {
             self.expect_turn(id);
         }
-        let name = self.name(id);
-        let member = self.machine(id).member().expect("it has taken a turn");
-        let configuration = member.node.configuration().clone();
-        self.oracle.after_turn(name, &status, &configuration);
+        let machine = &self.machines[place(id)];
+        let node = &machine.member().expect("it has taken a turn").node;
+        let configuration = node.configuration();
+        (self.oracle).after_turn(machine.name(), &status, configuration);
         self.consider_snapshot(id, &status);
     }
 

@@ -10,6 +10,10 @@ use super::sim_disk::Fault as DiskFault;
 use super::tally::Counted;
 use super::world::{Deed, End, Event, World, tell};
 
+/// How long clients think between two requests once nothing goes wrong any more, in milliseconds at
+/// most, if not longer: most of what is worth asking for is asked for while things go wrong.
+const CALM_THINK_MILLIS: u64 = 200;
+
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
@@ -215,6 +219,7 @@ impl World {
     pub(crate) fn end_trouble(&mut self) {
         tell!(self, "NO MORE FAULTS");
         self.troubled = false;
+        self.plan.think_millis = self.plan.think_millis.max(CALM_THINK_MILLIS);
         self.witness_away_until = self.now;
         self.network.heal();
         for id in self.ids() {
@@ -417,10 +422,9 @@ impl World {
     pub(crate) fn cut(&mut self, ways: &[(NodeId, NodeId)]) {
         tell!(self, "cut: {ways:?}");
         self.network.cut.extend(ways);
-        for session in 0..self.network.sessions.len() {
+        for session in self.network.open_sessions() {
             let open = &self.network.sessions[session];
-            let live = open.sender_open || open.receiver_open;
-            if live && !self.network.connects(open.from, open.to) && self.rng.chance(500) {
+            if !self.network.connects(open.from, open.to) && self.rng.chance(500) {
                 for end in [End::Sender, End::Receiver] {
                     let delay = self.a_while();
                     self.after(delay, Event::Ended { session, end });

@@ -141,16 +141,18 @@ impl World {
             if !there {
                 continue;
             }
-            let report = match &self
-                .machine(about)
-                .process
-                .as_ref()
-                .expect("it responds")
-                .stage
-            {
-                Stage::Founding(founder) => Report::Fresh(founder.incarnation),
-                Stage::Member(member) => Report::Member(member.membership.clone()),
-            };
+            let report = Box::new(
+                match &self
+                    .machine(about)
+                    .process
+                    .as_ref()
+                    .expect("it responds")
+                    .stage
+                {
+                    Stage::Founding(founder) => Report::Fresh(founder.incarnation),
+                    Stage::Member(member) => Report::Member(member.membership.clone()),
+                },
+            );
             let delay = self.latency(about, id);
             self.after(
                 delay,
@@ -184,7 +186,7 @@ impl World {
                 founder.joining = true;
                 let (low, high) = self.plan.sync_micros;
                 let delay = self.rng.micros(low, high);
-                self.process_after(id, delay, Deed::Adopted(membership));
+                self.process_after(id, delay, Deed::Adopted(Box::new(membership)));
             }
             Founding::Refused(rejection) => {
                 tell!(self, "{id:?} is refused: {rejection}");

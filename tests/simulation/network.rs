@@ -21,6 +21,8 @@ pub(crate) struct Network {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// All sessions that ever were.
     pub(crate) sessions: Vec<Session>,
+    /// Those of them that may be open at either end.
+    open: Vec<usize>,
     /// How much longer each way takes than the plan says.
     slow: BTreeMap<(NodeId, NodeId), u32>,
     /// Snapshots under way.
@@ -61,9 +63,32 @@ impl Network {
         Self {
             cut: BTreeSet::new(),
             sessions: Vec::new(),
+            open: Vec::new(),
             slow: pairs.collect(),
             shipments: Vec::new(),
         }
+    }
+
+    /// The sessions that are open at either end, in the order in which they began.
+    pub(crate) fn open_sessions(&mut self) -> Vec<usize> {
+        let sessions = &self.sessions;
+        let is_open = |at: &usize| sessions[*at].sender_open || sessions[*at].receiver_open;
+        self.open.retain(is_open);
+        self.open.clone()
+    }
+
+    /// A session begins. The one before on the same way ends for who receives.
+    fn begin(&mut self, session: Session) -> usize {
+        for before in self.open_sessions() {
+            let before = &mut self.sessions[before];
+            if (before.from, before.to) == (session.from, session.to) {
+                before.receiver_open = false;
+            }
+        }
+        self.sessions.push(session);
+        let at = self.sessions.len() - 1;
+        self.open.push(at);
+        at
     }
 
     /// Whether packets of both directions pass.
@@ -237,7 +262,7 @@ impl World {
         let back = self.latency(to, from);
         let machine = self.machine(to);
         let Some(to_life) = machine.life() else {
-            let deed = Deed::Undialed(to, LinkEvent::Refused);
+            let deed = Deed::Undialed(to, Box::new(LinkEvent::Refused));
             self.after(back, Event::Process(from, life, deed));
             return;
         };
@@ -259,7 +284,7 @@ impl World {
                 self.count(Counted::Removed);
                 let is_replaced = self.machine(from).is_replaced();
                 (self.tally).count_many(Counted::ReplacedTurned, u64::from(is_replaced));
-                let deed = Deed::Undialed(to, LinkEvent::Unreachable);
+                let deed = Deed::Undialed(to, Box::new(LinkEvent::Unreachable));
                 return self.after(back, Event::Process(from, life, deed));
             }
             self.turned_away(hello.member, &rejection);
@@ -267,13 +292,7 @@ impl World {
             self.after(back, Event::Process(from, life, deed));
             return;
         }
-        for old in &mut self.network.sessions {
-            if (old.from, old.to) == (from, to) {
-                old.receiver_open = false;
-            }
-        }
-        let session = self.network.sessions.len();
-        self.network.sessions.push(Session {
+        let session = self.network.begin(Session {
             from,
             from_life: life,
             to,
@@ -432,7 +451,7 @@ impl World {
     pub(crate) fn part(&mut self, id: NodeId, from: MemberId) {
         let peer = from.id;
         tell!(self, "{id:?} parts from {peer:?}");
-        for session in 0..self.network.sessions.len() {
+        for session in self.network.open_sessions() {
             let open = &mut self.network.sessions[session];
             let (speaker, hearer) = open.members;
             if speaker != from && hearer != from {
@@ -455,7 +474,7 @@ impl World {
 
     /// A process is gone: the far ends of its sessions find out, soon or late.
     pub(crate) fn end_sessions(&mut self, id: NodeId, power: bool) {
-        for session in 0..self.network.sessions.len() {
+        for session in self.network.open_sessions() {
             let Session {
                 from,
                 to,
@@ -492,7 +511,7 @@ impl World {
 
     fn dial_in_vain(&mut self, from: NodeId, life: Life, to: NodeId) {
         let delay = self.rng.millis(20, 200);
-        let deed = Deed::Undialed(to, LinkEvent::Unreachable);
+        let deed = Deed::Undialed(to, Box::new(LinkEvent::Unreachable));
         self.after(delay, Event::Process(from, life, deed));
     }
 }

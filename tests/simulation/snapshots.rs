@@ -50,7 +50,8 @@ impl World {
         let view = member.replica.view().clone();
         let configuration = member.node.configuration_at(view.position().index);
         let delay = self.rng.millis(1, 50);
-        self.process_after(id, delay, Deed::SnapshotMade(view, configuration));
+        let made = Box::new((view, configuration));
+        self.process_after(id, delay, Deed::SnapshotMade(made));
     }
 
     /// A snapshot of this node's own state becomes durable.

@@ -22,7 +22,11 @@ impl World {
         let before = self.member(id).asked_witness.replace(request);
         assert_eq!(before, None, "{id:?} asks before it was answered");
         let patience = self.rng.millis(PATIENCE_MILLIS.0, PATIENCE_MILLIS.1);
-        self.process_after(id, patience, Deed::Witnessed(request, Answer::Unknown));
+        self.process_after(
+            id,
+            patience,
+            Deed::Witnessed(request, Box::new(Answer::Unknown)),
+        );
         if self.troubled && self.rng.chance(20) {
             let away = self.rng.millis(10, self.plan.fault_lasts_millis);
             self.witness_away_until = self.now + away;
@@ -35,7 +39,7 @@ impl World {
         let times = if self.is_unlucky(50) { 2 } else { 1 };
         for _ in 0..times {
             let delay = self.way_to_witness();
-            let ask = ask.clone();
+            let ask = Box::new(ask.clone());
             self.after(
                 delay,
                 Event::AtWitness {
@@ -72,7 +76,7 @@ impl World {
             return;
         }
         let delay = self.way_to_witness();
-        let told = Event::Process(from, life, Deed::Witnessed(request, answer));
+        let told = Event::Process(from, life, Deed::Witnessed(request, Box::new(answer)));
         self.after(delay, told);
     }
 

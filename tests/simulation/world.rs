@@ -98,7 +98,7 @@ pub(crate) enum Event {
         from: NodeId,
         life: Life,
         request: u64,
-        ask: Ask,
+        ask: Box<Ask>,
     },
     /// Something goes wrong.
     Fault,
@@ -119,7 +119,7 @@ pub(crate) enum Deed {
     /// Dials a peer.
     Dial(NodeId),
     /// An attempt to dial has come to nothing.
-    Undialed(NodeId, LinkEvent),
+    Undialed(NodeId, Box<LinkEvent>),
     /// A peer took the link, and introduces itself.
     Greeted {
         session: usize,
@@ -132,7 +132,7 @@ pub(crate) enum Deed {
     /// Storage has made its group of writes durable.
     Synced,
     /// A snapshot of its own is complete.
-    SnapshotMade(View, Placed),
+    SnapshotMade(Box<(View, Placed)>),
     /// Sends its newest snapshot.
     Ship { to: MemberId, term: Term },
     /// A piece of a snapshot has come.
@@ -144,13 +144,13 @@ pub(crate) enum Deed {
     /// Asks all other nodes what they know, to found a cluster.
     Ask,
     /// Was told what another node knows.
-    Told { about: NodeId, report: Report },
+    Told { about: NodeId, report: Box<Report> },
     /// Makes its membership durable.
-    Adopted(Membership),
+    Adopted(Box<Membership>),
     /// Is turned away by a peer, with a sentence.
     TurnedAway(String),
     /// Its witness has answered, or is not waited for any longer.
-    Witnessed(u64, Answer),
+    Witnessed(u64, Box<Answer>),
     /// The power fails under it.
     LosePower,
 }
@@ -164,6 +164,7 @@ pub(crate) enum End {
     Receiver,
 }
 
+/// Small, for it is moved often while it waits: what is large is boxed.
 struct Scheduled {
     at: Duration,
     order: u64,
@@ -406,7 +407,7 @@ impl World {
             Deed::Turn => self.turn(id),
             Deed::Wake => self.wake(id),
             Deed::Dial(peer) => self.redial(id, peer),
-            Deed::Undialed(peer, event) => self.undialed(id, peer, event),
+            Deed::Undialed(peer, event) => self.undialed(id, peer, *event),
             Deed::Greeted {
                 session,
                 introduction,
@@ -414,16 +415,16 @@ impl World {
             Deed::SentAway(peer) => self.sent_away(id, peer),
             Deed::Write => self.write_group(id),
             Deed::Synced => self.synced(id),
-            Deed::SnapshotMade(view, placed) => self.snapshot_made(id, &view, &placed),
+            Deed::SnapshotMade(made) => self.snapshot_made(id, &made.0, &made.1),
             Deed::Ship { to, term } => self.ship(id, to, term),
             Deed::Piece { shipment, offset } => self.piece(id, shipment, offset),
             Deed::SnapshotGivenUp { to, shipment } => self.snapshot_given_up(id, to, shipment),
             Deed::SnapshotGone { to, delivered } => self.snapshot_gone(id, to, delivered),
             Deed::Ask => self.ask(id),
-            Deed::Told { about, report } => self.told(id, about, report),
-            Deed::Adopted(membership) => self.adopted(id, membership),
+            Deed::Told { about, report } => self.told(id, about, *report),
+            Deed::Adopted(membership) => self.adopted(id, *membership),
             Deed::TurnedAway(sentence) => self.ends_turned_away(id, &sentence),
-            Deed::Witnessed(request, answer) => self.witnessed(id, request, answer),
+            Deed::Witnessed(request, answer) => self.witnessed(id, request, *answer),
             Deed::LosePower => self.lose_power_now(id),
         }
     }
@@ -473,7 +474,7 @@ impl World {
     }
 }
 
-fn place(id: NodeId) -> usize {
+pub(crate) fn place(id: NodeId) -> usize {
     usize::try_from(id.0 - 1).expect("a small id")
 }
 

@@ -336,7 +336,7 @@ impl State {
         for id in ids {
             let mood = self.mood();
             let mut inode = self.inodes.remove(&id).unwrap();
-            for sector in std::mem::take(&mut inode.dirty) {
+            for sector in std::mem::take(&mut inode.dirty).iter() {
                 if self.survives(mood) {
                     self.exercised.sectors_kept += 1;
                     inode.store(sector);
@@ -414,7 +414,7 @@ impl State {
         let eio = self.faulty(Fault::Sync);
         let mood = self.mood();
         let mut inode = self.inodes.remove(&id).unwrap();
-        for sector in std::mem::take(&mut inode.dirty) {
+        for sector in std::mem::take(&mut inode.dirty).iter() {
             if !eio || self.survives(mood) {
                 inode.store(sector);
             }
