@@ -6,9 +6,9 @@
 //! end, and the cluster must heal.
 //!
 //! ```text
-//!   cargo test --profile sim --test simulation              2,000 seeds
+//!   cargo test --profile sim --test simulation              5,000 seeds
 //!   REMEMBER_SEEDS=100000 cargo test ...                    more of them
-//!   REMEMBER_FROM=2000 cargo test ...                       others: 2,000 from this one on
+//!   REMEMBER_FROM=5000 cargo test ...                       others: 5,000 from this one on
 //!   REMEMBER_SEED=17 cargo test ...                         one of them, with its story
 //!   REMEMBER_SCENARIO=chain cargo test ...                  the stories of `scenarios` with that
 //!                                                           in their name, nothing else

@@ -12,7 +12,7 @@ use super::scenarios::{SCENARIOS, Scenario};
 use super::tally::Tally;
 
 /// How many seeds are run unless `REMEMBER_SEEDS` says otherwise.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 5000;
 /// What the seeds are called in which anything may happen.
 const EVERYTHING: &str = "everything at once";
 /// How many of them are run twice, to see that a seed decides everything.
