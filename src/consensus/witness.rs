@@ -104,8 +104,13 @@ impl Node {
     }
 
     /// Whether a cluster of one may become a pair: then the one that is left can go on alone again,
-    /// whatever happens to the other on the way.
+    /// whatever happens to the other on the way. What is known counts for nothing while a change
+    /// of it is under way: one that says `pair`, of a pair that has shrunk since.
     pub(super) fn may_become_a_pair(&self) -> bool {
+        let changes = |asked: &Asked| matches!(asked.ask, Ask::Swap { .. });
+        if self.witness.asked.as_ref().is_some_and(changes) {
+            return false;
+        }
         let is_named =
             |held: Register| matches!(held.word, Word::Sole(who, _) if who == self.member);
         let held = self.witness.known.and_then(|held| held.0);
