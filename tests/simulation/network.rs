@@ -251,7 +251,7 @@ impl World {
         &mut self,
         from: NodeId,
         life: Life,
-        introduction: Box<Introduction>,
+        introduction: &Introduction,
         to: NodeId,
     ) {
         self.look_at(self.machine(to).epoch);
@@ -271,7 +271,7 @@ impl World {
             return;
         };
         let answer = Box::new(member.introduction(from));
-        if !self.belong_together(&answer, &introduction) {
+        if !self.belong_together(&answer, introduction) {
             return self.after(back, Event::Process(from, life, Deed::SentAway(to)));
         }
         let hello = introduction.hello().expect("it is a member");
@@ -298,7 +298,7 @@ impl World {
             to,
             to_life,
             members: (hello.member, answer.name()),
-            epochs: (epoch_of(&introduction), epoch_of(&answer)),
+            epochs: (epoch_of(introduction), epoch_of(&answer)),
             sender_open: false,
             receiver_open: true,
             last_arrival: self.now,
@@ -373,12 +373,19 @@ impl World {
 
     /// Whether two nodes are of one cluster, by what they say of themselves.
     fn belong_together(&mut self, ours: &Introduction, theirs: &Introduction) -> bool {
+        let is_same = epoch_of(ours) == epoch_of(theirs);
+        let (me, other) = (ours.name(), theirs.name());
         match ours.judge(theirs) {
-            Verdict::Welcome => true,
+            Verdict::Welcome => {
+                assert!(
+                    is_same,
+                    "{me:?} takes {other:?} of another cluster for one of its own"
+                );
+                true
+            }
             Verdict::Refused { sentence, .. } => {
-                tell!(self, "{:?} is refused: {sentence}", theirs.id);
-                let (ours, theirs) = (epoch_of(ours), epoch_of(theirs));
-                assert_ne!(ours, theirs, "a member is refused: {sentence}");
+                tell!(self, "{me:?} refuses {other:?}: {sentence}");
+                assert!(!is_same, "{me:?} refuses {other:?}, a member: {sentence}");
                 self.count(Counted::KeptApart);
                 false
             }

@@ -66,10 +66,10 @@ impl World {
     /// A machine gets an empty disk, if everybody can do without the old one. That is gone for
     /// ever, or kept, and may come back when nobody wants it any more.
     pub(crate) fn replace_disk(&mut self, id: NodeId) {
-        if self.plan.spares == 0 || !self.troubled {
+        let machine = self.machine(id);
+        if self.plan.spares == 0 || !self.troubled || machine.recovery.is_some() {
             return;
         }
-        let machine = self.machine(id);
         let broken = matches!(machine.gone, Some(Gone::Refused | Gone::Rotten));
         let spared = machine.is_whole() && machine.disk.is_member() && self.may_spare(id);
         if !(broken || spared) {

@@ -360,7 +360,7 @@ impl World {
                 life,
                 introduction,
                 to,
-            } => self.knock(from, life, introduction, to),
+            } => self.knock(from, life, &introduction, to),
             Event::Ended { session, end } => self.session_ended(session, end),
             Event::Resume(id, life) => self.resume(id, life),
             Event::Client(epoch, client) => {
