@@ -79,6 +79,7 @@ impl World {
             incarnation: Incarnation(disk),
             cluster: None,
             seats: None,
+            witness: None,
         };
         self.pods.insert(Arc::clone(&pod.name), pod);
         self.reports.insert(NodeId(id), report);

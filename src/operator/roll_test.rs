@@ -94,6 +94,7 @@ impl World {
                 incarnation: before.map_or(Incarnation(1), |before| before.incarnation),
                 cluster: Some(ClusterId(1)),
                 seats: None,
+                witness: None,
             };
             self.reports.insert(NodeId(id), report);
         }

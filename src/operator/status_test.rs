@@ -102,6 +102,7 @@ impl World {
                 incarnation: Incarnation(1),
                 cluster: Some(ClusterId(1)),
                 seats: None,
+                witness: None,
             };
             world.view.reports.insert(NodeId(id), report);
         }

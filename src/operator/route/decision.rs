@@ -111,6 +111,7 @@ mod tests {
             incarnation: Incarnation(1),
             cluster: Some(ClusterId(1)),
             seats: None,
+            witness: None,
         }
     }
 

@@ -43,6 +43,6 @@ pub use labelling::{Answer, Call, End, Labelling, PodRole, PodSeen};
 pub use router::{Router, RouterHandle, Wiring};
 #[cfg(feature = "full")]
 pub use streams::{Dial, Target, over_tls};
-pub use verdict::{Belief, Claim, Report, Reports, Verdict, judge};
+pub use verdict::{Belief, Claim, Report, Reports, Verdict, Witness, judge};
 #[cfg(feature = "full")]
 pub use view::{Routed, View};

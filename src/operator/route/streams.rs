@@ -29,7 +29,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::events::{EVENT_BYTES_MAX, Events, Malformed};
-use super::{Claim, Report, Reports};
+use super::{Claim, Report, Reports, Witness};
 use crate::consensus::{
     ClusterId, Configuration, Incarnation, Index, MEMBERS_MAX, MemberId, NodeId, Placed, Position,
     Seat, Term,
@@ -289,6 +289,9 @@ struct Document {
     incarnation: String,
     pod: Option<String>,
     seats: Option<Seats>,
+    /// Absent where a node was told of none, or is older than witnesses.
+    #[serde(default)]
+    witness: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -351,6 +354,11 @@ fn read(data: &str, target: &Target) -> Result<Report, Ended> {
         incarnation,
         cluster,
         seats: said.seats.map(placed).transpose()?,
+        // Whatever else a node may say one day, it is not that its witness answers.
+        witness: said.witness.map(|said| match said.as_str() {
+            "answers" => Witness::Answers,
+            _ => Witness::Silent,
+        }),
     })
 }
 
@@ -437,6 +445,7 @@ mod tests {
                     incarnation: Incarnation(0xcd),
                 }]),
             )),
+            witness: None,
         };
         assert_eq!(said(|_| ()).unwrap(), expected);
         let without = [
@@ -448,6 +457,15 @@ mod tests {
         for report in without {
             assert_eq!(report.unwrap().claim, None);
         }
+    }
+
+    #[test]
+    fn a_witness_answers_where_that_is_said_in_this_very_word() {
+        let of = |word: serde_json::Value| said(|data| data["witness"] = word).unwrap().witness;
+        assert_eq!(of("answers".into()), Some(Witness::Answers));
+        assert_eq!(of("silent".into()), Some(Witness::Silent));
+        assert_eq!(of("a later word".into()), Some(Witness::Silent));
+        assert_eq!(of(serde_json::Value::Null), None);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! Who votes, the nodes say as well. A configuration is believed once it is agreed among its own
 //! voters that they have it or a newer one, unless a majority of the voters of an older one says
 //! that there is none newer: a change needs a majority of those before it, and whoever has it in
-//! its log never forgets that. So one node with a fault cannot say that it is the only voter.
+//! its log never forgets that. So one node with a fault cannot say that it is the only voter. One
+//! of a pair can: the other does not outvote it, and it may be alone in fact (R17).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,17 @@ pub struct Report {
     pub cluster: Option<ClusterId>,
     /// The newest configuration in its log, agreed on or not.
     pub seats: Option<Placed>,
+    /// How it stands with its witness; `None` if it was told of none.
+    pub witness: Option<Witness>,
+}
+
+/// What a node says of the witness that it was told of (R17).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Witness {
+    /// It has answered the last request.
+    Answers,
+    /// It has not, or none yet.
+    Silent,
 }
 
 /// What the reports say, taken together.

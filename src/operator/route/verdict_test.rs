@@ -29,6 +29,7 @@ fn report(id: u64, term: u64, leader: Option<u64>) -> Report {
         incarnation: member(id).incarnation,
         cluster: Some(CLUSTER),
         seats: Some(since(0, &[1, 2, 3])),
+        witness: None,
     }
 }
 
@@ -229,4 +230,119 @@ fn of_two_clusters_with_as_many_voices_the_later_epoch_is_believed() {
     // Those of whom no majority is there have no voice.
     let said = verdict([(1, leads(1, 7)), (3, elsewhere(2 << 32))]);
     assert_eq!(led_by(&said.belief), Some(3));
+}
+
+#[test]
+fn one_of_a_pair_that_went_on_alone_is_believed() {
+    let (pair, alone) = (since(3, &[1, 2]), since(9, &[2]));
+    let led = with(&alone, leads(2, 8));
+    assert_eq!(
+        led_by(&belief([(2, led.clone())])),
+        Some(2),
+        "the other is gone"
+    );
+    // It is back, or was only cut off, and knows no better; nor does one voice object.
+    for stale in [
+        leaderless(1, 7),
+        leads(1, 7),
+        follows(1, 7, 2),
+        leaderless(1, 9),
+    ] {
+        let said = verdict([(1, with(&pair, stale.clone())), (2, led.clone())]);
+        assert_eq!(led_by(&said.belief), Some(2), "{stale:?}");
+        assert_eq!(said.seated, Some((CLUSTER, alone.clone())));
+    }
+    // The one that was left is not believed by its own word, in no term.
+    for term in [7, 9] {
+        let left = with(&pair, leads(1, term));
+        assert_eq!(belief([(1, left)]), Belief::Unknown);
+    }
+    // Nor is one that is on its way there: its step needs both still, by the word of others.
+    let (at, _) = since(8, &[2]);
+    let seats = [(1, false), (2, true)].map(|(id, votes)| {
+        let seat = crate::consensus::Seat {
+            votes,
+            outgoing: true,
+            ..Default::default()
+        };
+        (member(id), seat)
+    });
+    let joint = (at, Configuration::new(seats.into()).unwrap());
+    assert_eq!(belief([(2, with(&joint, leads(2, 8)))]), Belief::Unknown);
+}
+
+/// What both say of themselves, at each stage of the life of a pair: who has which configuration,
+/// and who leads in which term. Each that took no part in a stage says what it said before.
+fn stages() -> Vec<[(Placed, u64, Option<u64>); 2]> {
+    let (pair, later) = (since(3, &[1, 2]), since(12, &[1, 2]));
+    let (second, first) = (since(9, &[2]), since(15, &[1]));
+    let both = |seats: &Placed, term, leader| {
+        let said = (seats.clone(), term, Some(leader));
+        [said.clone(), said]
+    };
+    let cut_off = |seats: &Placed, term| (seats.clone(), term, None);
+    vec![
+        both(&pair, 7, 1),
+        [(pair.clone(), 7, Some(1)), (second.clone(), 8, Some(2))],
+        [cut_off(&pair, 7), (second, 8, Some(2))],
+        both(&later, 8, 2),
+        [(first.clone(), 10, Some(1)), (later.clone(), 8, Some(2))],
+        [(first, 10, Some(1)), cut_off(&later, 8)],
+        both(&since(18, &[1, 2]), 10, 1),
+    ]
+}
+
+/// Whatever of their past the two say, or one of them, nobody is believed that never led, nor
+/// anybody by one voice but who is alone by its own; and who is alone now is believed as soon as it
+/// is heard.
+#[test]
+fn through_the_life_of_a_pair_only_its_leaders_are_believed() {
+    let said = |id: u64, (seats, term, leader): &(Placed, u64, Option<u64>)| {
+        let report = if *leader == Some(id) {
+            leads(id, *term)
+        } else {
+            report(id, *term, *leader)
+        };
+        (id, with(seats, report))
+    };
+    let stages = stages();
+    let leaders = [(7, 1), (8, 2), (10, 1)];
+    let mut believed = 0;
+    for (now, [first, second]) in stages.iter().enumerate() {
+        let past = || (0..=now).map(Some).chain([None]);
+        for (one, two) in past().flat_map(|one| past().map(move |two| (one, two))) {
+            let heard = one.map(|at| said(1, &stages[at][0]));
+            let heard: Vec<_> = heard
+                .into_iter()
+                .chain(two.map(|at| said(2, &stages[at][1])))
+                .collect();
+            let Belief::Led(claim) = belief(heard.clone()) else {
+                continue;
+            };
+            believed += 1;
+            assert!(
+                leaders.contains(&(claim.term.0, claim.id.0)),
+                "{claim:?} of {heard:?}"
+            );
+            let alone = |at: Option<usize>, id: usize| {
+                at.is_some_and(|at| stages[at][id].0.1.voters().count() == 1)
+            };
+            assert!(
+                heard.len() == 2 || alone(one, 0) || alone(two, 1),
+                "{heard:?}"
+            );
+        }
+        for (id, current) in [(1, first), (2, second)] {
+            if current.0.1.voters().count() > 1 || current.2 != Some(id) {
+                continue;
+            }
+            for other in past() {
+                let mut heard = vec![said(id, current)];
+                let at = usize::from(id == 1);
+                heard.extend(other.map(|other| said(3 - id, &stages[other][at])));
+                assert_eq!(led_by(&belief(heard.clone())), Some(id), "{heard:?}");
+            }
+        }
+    }
+    assert!(believed > 20, "{believed}");
 }
