@@ -7,7 +7,8 @@
 //! vote on the disk that it runs on, stops it: the others stay as they are.
 //!
 //! Where a disk ends with its pod, a pod is only replaced if the others can go on without that disk
-//! for ever, and a cluster that has one or two is never rolled: all would be lost.
+//! for ever. Of one or two none is: with one all is lost, and with one of two all may be, because
+//! the other goes on alone only if its witness names it by then, which nobody here can know (R17).
 //!
 //! Only a decision: who carries it out claims the step in the cluster's record first (R3).
 
@@ -21,6 +22,9 @@ use crate::consensus::{Configuration, MemberId, NodeId};
 
 /// The fewest voters of which one may lose its disk: a majority is left, and agrees on another.
 const VOTERS_MIN: usize = 3;
+
+/// The fewest pods of which one may be replaced though its disk ends with it.
+const REPLICAS_MIN: u64 = 3;
 
 /// What the decision rests on.
 #[derive(Debug)]
@@ -103,12 +107,8 @@ impl Sight<'_> {
         if outdated.is_empty() {
             return Next::Done;
         }
-        if self.is_lost_with_pods && self.replicas == 1 {
-            return Next::Refuse(
-                "the only pod is not as the spec says, but all that its node keeps would be lost \
-                 with it, since there is no spec.storage; scale to 3 and back, which replaces it, \
-                 or delete the pod",
-            );
+        if self.is_lost_with_pods && self.replicas < REPLICAS_MIN {
+            return self.replace_one_of_few(&outdated);
         }
         // A node that does not run costs nothing, and a new pod may be waiting for it.
         if let Some(lost) = outdated.iter().rev().find(|pod| self.is_lost(pod)) {
@@ -120,6 +120,18 @@ impl Sight<'_> {
             return Next::Wait(format!("pod {name} is new and not ready yet"));
         }
         self.choose(&outdated, is_current)
+    }
+
+    /// Of one or two pods with their disks, only one goes on whose disk nothing rests.
+    fn replace_one_of_few(&self, outdated: &[&PodView]) -> Next {
+        match outdated.iter().find(|pod| self.counts_in_nothing(pod)) {
+            Some(pod) => replace(pod),
+            None => Next::Refuse(
+                "not all pods are as the spec says, but what the node of each keeps would be lost \
+                 with it, since there is no spec.storage, and all of it may be, since there are \
+                 not three; scale to 3 and back, which replaces them, or delete a pod",
+            ),
+        }
     }
 
     /// The pods that the StatefulSet has made, in the order of their ids.
@@ -189,6 +201,15 @@ impl Sight<'_> {
         settled
             .zip(member)
             .is_some_and(|(it, member)| it.lets_vote(member))
+    }
+
+    /// Whether no disk of its node votes, by the word of those who do.
+    fn counts_in_nothing(&self, pod: &PodView) -> bool {
+        let is_led = matches!(self.belief, Belief::Led(_));
+        self.configuration.is_some_and(|it| {
+            let mut counted = it.members().filter(|member| it.counts(*member));
+            is_led && counted.all(|member| Some(member.id) != pod.id)
+        })
     }
 
     /// Whether neither we nor its kubelet know of a node that runs in it. One that we do not hear

@@ -404,12 +404,19 @@ fn a_disk_that_is_needed_does_not_end_with_its_pod() {
     world.is_lost_with_pods = true;
     world.pods.remove(&name(3));
     world.voters.remove(&first_disk(3));
-    assert!(matches!(world.next_of(Some("new"), 2), Next::Wait(_)));
+    let refused = world.next_of(Some("new"), 2);
+    assert!(matches!(refused, Next::Refuse(why) if why.contains("scale to 3 and back")));
+    world.lose(2);
+    assert_eq!(world.next_of(Some("new"), 2), refused);
+    // But where the other has gone on alone, nothing rests on it.
+    world.voters.remove(&first_disk(2));
+    assert_eq!(world.next_of(Some("new"), 2), replace(2));
+    world.belief = Belief::Unknown;
+    assert_eq!(world.next_of(Some("new"), 2), refused);
+    world.lead(1);
     // Nor one alone, whether it runs or not.
     world.pods.remove(&name(2));
-    world.voters.remove(&first_disk(2));
-    let refused = world.next_of(Some("new"), 1);
-    assert!(matches!(refused, Next::Refuse(why) if why.contains("scale to 3 and back")));
+    assert_eq!(world.next_of(Some("new"), 1), refused);
     world.lose(1);
     assert_eq!(world.next_of(Some("new"), 1), refused);
     assert_eq!(
@@ -422,4 +429,22 @@ fn a_disk_that_is_needed_does_not_end_with_its_pod() {
 fn nothing_is_done_by_a_revision_that_is_not_settled() {
     let world = World::of(["old", "old", "old"]);
     assert!(matches!(world.next_of(None, 3), Next::Wait(_)));
+}
+
+#[test]
+fn of_a_pair_with_volumes_one_goes_once_the_other_votes_and_follows() {
+    let mut world = World::of(["old", "old", "new"]);
+    world.pods.remove(&name(3));
+    world.voters.remove(&first_disk(3));
+    let next = |world: &World| world.next_of(Some("new"), 2);
+    assert_eq!(next(&world), replace(2));
+    world.pods.insert(name(2), pod(2, "second", "new"));
+    // The first went on alone meanwhile: its pod stays until the second has its vote again.
+    world.voters.remove(&first_disk(2));
+    assert!(matches!(next(&world), Next::Wait(_)));
+    world.voters.insert(first_disk(2));
+    world.lead(1);
+    assert_eq!(next(&world), Next::HandOver { to: NodeId(2) });
+    world.lead(2);
+    assert_eq!(next(&world), replace(1));
 }
