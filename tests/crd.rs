@@ -57,7 +57,12 @@ fn example<T: serde::de::DeserializeOwned>(name: &str) -> T {
 
 #[test]
 fn the_examples_run_the_image_of_this_version() {
-    for name in ["minimal.yaml", "ephemeral.yaml", "complete.yaml"] {
+    for name in [
+        "minimal.yaml",
+        "ephemeral.yaml",
+        "pair.yaml",
+        "complete.yaml",
+    ] {
         let cluster: RememberCluster = example(name);
         let pod = cluster.spec.template.pod().unwrap();
         let image = pod.spec.unwrap().containers[0].image.clone();

@@ -88,20 +88,25 @@ use super::{RememberClusterStatus, Template};
         "spec.storage can be neither added nor removed: what pods keep would be lost with their \
          disks; make another cluster and move to it"
     ),
-    validation = Rule::new("has(self.spec.storage) || self.spec.replicas != 2").message(
-        "spec.replicas must not be 2 without spec.storage: of two members that lose one disk, the \
-         other could never go on; choose 1 or 3, or give storage to another cluster"
+    validation = Rule::new("has(self.spec.witness) || self.spec.replicas != 2").message(
+        "spec.replicas must not be 2 without spec.witness: two members need both votes, as three \
+         need two, and then none may be lost; add witness: ConfigMap, which lets either go on \
+         without the other, or choose 1 or 3"
     ),
-    validation = Rule::new("self.spec.replicas != 2 || oldSelf.spec.replicas <= 2").message(
-        "spec.replicas cannot be lowered to 2: two members need both votes, as three need two, and \
-         then none may be lost; choose 1 or 3"
+    validation = Rule::new(
+        "has(self.spec.witness) || !has(oldSelf.spec.witness) || !has(oldSelf.status) \
+         || !has(oldSelf.status.voters) || oldSelf.status.voters != 2"
+    ).message(
+        "spec.witness cannot be removed while two members have votes: without it neither could go \
+         on once the other is lost; scale to 1 or 3, and remove it when status.voters says so"
     )
 )]
 pub struct RememberClusterSpec {
     /// How many pods there are, each with a vote: 1 to 9. An odd number is best, because an even
-    /// one survives no more failures than the odd one below it. It can be changed at any time, also
-    /// by `kubectl scale`, but not lowered to 2: new pods get a vote once they have caught up, and
-    /// those with the highest numbers give it back before they end.
+    /// one survives no more failures than the odd one below it; but for 2, which need a witness and
+    /// then survive the loss of either. It can be changed at any time, also by `kubectl scale`: new
+    /// pods get a vote once they have caught up, and those with the highest numbers give it back
+    /// before they end.
     #[schemars(range(min = 1, max = 9))]
     pub replicas: i32,
 
@@ -123,6 +128,15 @@ pub struct RememberClusterSpec {
          pods; resize a volume by its PersistentVolumeClaim, if its class allows that"
     ))]
     pub storage: Option<Storage>,
+
+    /// What lets one of two members go on without the other: needed for 2 replicas, and of use for
+    /// no other number. It is asked when one of two has lost the other, and when both are there
+    /// again. It can be added at any time, which replaces the pods one after the other, and removed
+    /// at any time but while two members have votes. ConfigMap is the only choice: NAME-witness in
+    /// the cluster's namespace, which the operator makes and only sidecars write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "witness_schema")]
+    pub witness: Option<Witness>,
 
     /// The Services NAME-leader and NAME-followers.
     #[serde(default)]
@@ -185,6 +199,19 @@ pub enum VolumePolicy {
     Retain,
     /// They are deleted.
     Delete,
+}
+
+/// What lets one of two members go on without the other.
+#[derive(schemars::JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Witness {
+    /// The ConfigMap NAME-witness of the cluster's namespace: the operator makes it, the sidecars
+    /// alone write what it holds, and it goes with the cluster.
+    ConfigMap,
+}
+
+/// What is not there is left out, and never null: the rules ask whether it is there.
+fn witness_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    generator.subschema_for::<Witness>()
 }
 
 /// The Services that lead to the leader, and to those that follow.

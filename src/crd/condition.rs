@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 /// Longest sentence that Kubernetes takes.
 const MESSAGE_BYTES_MAX: usize = 32_768;
 
-/// The aspects that every cluster is told about from its first visit on.
+/// The aspects that a cluster is told about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ConditionKind {
     /// All in one: it leads, traffic reaches the leader, and all pods are as the spec says.
@@ -21,11 +21,13 @@ pub enum ConditionKind {
     QuorumAvailable,
     /// The leader's pod has the label that its Service selects by, and no other has.
     TrafficRouted,
+    /// The witness of a pair answers those who have votes. Told where there is a witness only.
+    WitnessReady,
 }
 
 impl ConditionKind {
-    /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 6] = [
+    /// Those that every cluster is told about from its first visit on, in this order.
+    pub const ALWAYS: [Self; 6] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -33,6 +35,11 @@ impl ConditionKind {
         Self::QuorumAvailable,
         Self::TrafficRouted,
     ];
+
+    /// All that there can be, in the order in which they are told.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALWAYS.into_iter().chain([Self::WitnessReady])
+    }
 
     /// Its type in the status.
     #[must_use]
@@ -44,11 +51,13 @@ impl ConditionKind {
             Self::LeaderElected => "LeaderElected",
             Self::QuorumAvailable => "QuorumAvailable",
             Self::TrafficRouted => "TrafficRouted",
+            Self::WitnessReady => "WitnessReady",
         }
     }
 }
 
-/// The conditions of one status while they are written. Each kind is there, if only as unknown.
+/// The conditions of one status while they are written. Each kind that every cluster is told about
+/// is there, if only as unknown.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Conditions {
     told: Vec<Condition>,
@@ -60,23 +69,29 @@ impl Conditions {
     /// Goes on from what the status said before; `generation` is that of the spec that is judged.
     #[must_use]
     pub fn since(before: &[Condition], generation: Option<i64>, now: Time) -> Self {
-        let told = ConditionKind::ALL.map(|kind| {
-            let told = before.iter().find(|told| told.type_ == kind.name());
-            told.cloned().unwrap_or_else(|| Condition {
-                type_: kind.name().to_owned(),
-                status: "Unknown".to_owned(),
-                reason: "NotYetSeen".to_owned(),
-                message: "the operator has not looked yet".to_owned(),
-                last_transition_time: now.clone(),
-                observed_generation: generation,
-            })
-        });
-        let told = told.to_vec();
-        Self {
-            told,
+        let mut conditions = Self {
+            told: Vec::new(),
             generation,
             now,
+        };
+        for kind in ConditionKind::ALWAYS {
+            conditions.tell_of(kind, before);
         }
+        conditions
+    }
+
+    /// Goes on from what was said of one kind, which is unknown if nothing was.
+    pub fn tell_of(&mut self, kind: ConditionKind, before: &[Condition]) {
+        let told = before.iter().find(|told| told.type_ == kind.name());
+        let told = told.cloned().unwrap_or_else(|| Condition {
+            type_: kind.name().to_owned(),
+            status: "Unknown".to_owned(),
+            reason: "NotYetSeen".to_owned(),
+            message: "the operator has not looked yet".to_owned(),
+            last_transition_time: self.now.clone(),
+            observed_generation: self.generation,
+        });
+        self.told.push(told);
     }
 
     /// Says yes (`true`), no (`false`) or unknown, with a reason of one word and a sentence.
@@ -142,8 +157,22 @@ mod tests {
     fn every_kind_is_told_from_the_first_visit_on() {
         let told = Conditions::since(&[], Some(1), at(1)).told();
         let kinds: Vec<_> = told.iter().map(|told| told.type_.as_str()).collect();
-        assert_eq!(kinds, ConditionKind::ALL.map(ConditionKind::name));
+        assert_eq!(kinds, ConditionKind::ALWAYS.map(ConditionKind::name));
         assert!(told.iter().all(|told| told.status == "Unknown"));
+    }
+
+    #[test]
+    fn what_not_every_cluster_has_is_told_where_it_is_asked_for() {
+        let mut first = Conditions::since(&[], Some(1), at(1));
+        first.say(ConditionKind::WitnessReady, Some(true), "Asked", "for once");
+        assert_eq!(first.is(ConditionKind::WitnessReady), None);
+        first.tell_of(ConditionKind::WitnessReady, &[]);
+        first.say(ConditionKind::WitnessReady, Some(true), "Asked", "for once");
+        let told = first.told();
+        let mut second = Conditions::since(&told, Some(1), at(2));
+        assert_eq!(second.is(ConditionKind::WitnessReady), None);
+        second.tell_of(ConditionKind::WitnessReady, &told);
+        assert_eq!(second.told(), told);
     }
 
     #[test]

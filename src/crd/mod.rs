@@ -29,7 +29,7 @@ mod template;
 
 pub use cluster::{
     Election, RememberCluster, RememberClusterSpec, Service, ServicePort, Sidecar, Storage,
-    VolumePolicy,
+    VolumePolicy, Witness,
 };
 pub use condition::{ConditionKind, Conditions};
 pub use definition::{DefinitionError, definition_yaml};

@@ -76,6 +76,12 @@ pub fn record(cluster: &str) -> String {
     format!("{cluster}-record")
 }
 
+/// The ConfigMap that is the witness of a pair (R17). Only sidecars write what it holds.
+#[must_use]
+pub fn witness(cluster: &str) -> String {
+    format!("{cluster}-witness")
+}
+
 /// The number, from 1, of the node in the pod with this name: pods are named after their
 /// StatefulSet and counted from 0. `None` if it is no pod of the cluster.
 #[must_use]

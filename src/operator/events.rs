@@ -48,7 +48,7 @@ pub(super) fn news(before: &RememberClusterStatus, after: &RememberClusterStatus
     if before.voters.is_some() {
         news.extend(of_members(&before.members, &after.members));
     }
-    for kind in ConditionKind::ALL {
+    for kind in ConditionKind::all() {
         news.extend(of_condition(kind, before, after));
     }
     news
@@ -118,6 +118,13 @@ fn of_condition(
         (ConditionKind::TrafficRouted, "False") if was == "True" || (is_new && why == "Denied") => {
             (true, format!("Traffic{why}"))
         }
+        // That its pods are not yet told of it is no news where it was just added.
+        (ConditionKind::WitnessReady, "False")
+            if !was.is_empty() && (is_new || said != message) =>
+        {
+            (true, why)
+        }
+        (ConditionKind::WitnessReady, "True") if is_new => (false, why),
         (ConditionKind::Reconciling, "True")
             if matches!(why.as_str(), "Rolling" | "Scaling") && (is_new || said != message) =>
         {

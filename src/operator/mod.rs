@@ -10,6 +10,7 @@
 //!       founding.rs           whose cluster the pods are; founder.rs carries it out
 //!       scale.rs              who is to join or to leave; scaler.rs carries it out
 //!       roll.rs               which pod is next; roller.rs carries it out
+//!       witness.rs            what one of two may ask to go on alone
 //!       ask.rs                what the leader has to do itself
 //!       status.rs, events.rs  what users are told
 //!     route/          a task a cluster: whom to believe, whom to label
@@ -77,6 +78,8 @@ mod stamp;
 mod status;
 #[cfg(feature = "full")]
 pub mod validate;
+#[cfg(feature = "full")]
+mod witness;
 
 #[cfg(feature = "full")]
 pub use context::Settings;

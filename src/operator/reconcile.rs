@@ -39,6 +39,7 @@ use super::secrets::Kept;
 use super::stamp::Stamp;
 use super::status::{Seen, Work, status};
 use super::validate::{Refusal, validate};
+use super::witness::{self, Heard};
 use super::{patch, roll, roller, scale, scaler, secrets};
 use crate::crd::{
     ConditionKind, Conditions, RememberCluster, followers_service, leader_service, record,
@@ -168,6 +169,10 @@ async fn work(
         cluster,
         set.as_ref().map(scaler::running),
         view.configuration(),
+        match Heard::of_voters(&view) {
+            Heard::Nobody => None,
+            heard => Some(heard == Heard::Answers),
+        },
     );
     // New pods find theirs when they start, and old ones keep theirs until they have ended.
     let pods = context.pods(key);
@@ -198,6 +203,7 @@ async fn work(
         keep_routed(cluster, key, &kept, members, context).await?;
     }
     keep_record(cluster, key, context).await?;
+    witness::keep(cluster, key, set.as_ref(), context).await?;
     for object in secrets::heads(cluster, key)?.iter().chain(&objects) {
         let version = set.as_ref().filter(|_| object["kind"] == "StatefulSet");
         let version = version.and_then(|set| set.metadata.resource_version.as_deref());
@@ -327,11 +333,14 @@ async fn report(
 ) -> Result<(), Trouble> {
     let pods = context.pods(key);
     let view = context.view(key);
+    // While work is done, it is made.
+    let may_lack = cluster.spec.witness.is_some() && !matches!(work, Work::Applied { .. });
     let after = status(&Seen {
         cluster,
         pods: &pods,
         view: &view,
         work,
+        has_lost_witness: may_lack && witness::is_missing(key, context).await,
         tells_unknown: context.may_tell_unheard(key),
         is_late: context.is_late(key),
         now: Time(Timestamp::now()),

@@ -14,7 +14,9 @@
 //! while anybody with a vote would go with it.
 //!
 //! A voter whose pod runs on another disk is no matter of this: its leader replaces it by itself.
-//! Whether those who stay have caught up is judged by the leader as well, which alone can know.
+//! Whether those who stay have caught up is judged by the leader as well, which alone can know. Two
+//! are wanted with a witness only, and nobody leaves for that before it answers those who stay
+//! (R17).
 //!
 //! Only a decision: [`super::scaler`] carries it out.
 
@@ -24,8 +26,12 @@ use std::sync::Arc;
 use super::build::pod_name;
 use super::pods::{PodView, SidecarState};
 use super::record::{Step, StepKind};
-use super::route::Belief;
+use super::route::{Belief, Report};
+use super::witness::Heard;
 use crate::consensus::{Configuration, NodeId};
+
+/// How many members need a witness.
+const PAIR: u64 = 2;
 
 /// What the decision rests on.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +50,8 @@ pub(super) struct Sight<'a> {
     pub pods: &'a BTreeMap<Arc<str>, PodView>,
     /// Whom the nodes follow.
     pub belief: &'a Belief,
+    /// What they say, each of those that can be heard.
+    pub reports: &'a BTreeMap<NodeId, Report>,
     /// Who belongs to the cluster, as far as that is believed.
     pub configuration: Option<&'a Configuration>,
     /// The last step that was claimed.
@@ -167,8 +175,13 @@ impl Sight<'_> {
         if missing > 0 && becomes_even && learners.len() > missing {
             missing += 1;
         }
-        if learners.len() < missing || (self.wanted == 2 && voters.len() == 2) {
+        if learners.len() < missing {
             return Next::Stalled(self.too_few(voters.len(), &remove));
+        }
+        if self.wanted == PAIR
+            && let Some(not_yet) = self.without_witness(&remove)
+        {
+            return not_yet;
         }
         let promote = learners.into_iter().take(missing).collect();
         let is_away = |id: &u64| {
@@ -188,19 +201,38 @@ impl Sight<'_> {
     }
 
     fn too_few(&self, voters: usize, remove: &BTreeSet<u64>) -> String {
-        let gone = nodes(remove);
-        if self.wanted == 2 {
-            return format!(
-                "spec.replicas is 2, but {gone} cannot leave: the two who are left would need both \
-                 votes, as three need two, and then none may be lost; set spec.replicas to 1 or 3"
-            );
-        }
-        let wanted = self.wanted;
+        let (gone, wanted) = (nodes(remove), self.wanted);
         format!(
             "{gone} cannot leave: of the {wanted} who are to stay only {voters} have votes, and \
              too few others have joined; see why their pods do not, or set spec.replicas to \
              another number. It goes on as soon as they have"
         )
+    }
+
+    /// Why two cannot be left yet: each has to be able to go on without the other (R17).
+    fn without_witness(&self, remove: &BTreeSet<u64>) -> Option<Next> {
+        let leader = match self.belief {
+            Belief::Led(claim) => Some(claim.id),
+            Belief::Leaderless | Belief::Unknown => None,
+        };
+        let asked = (1..=PAIR).map(NodeId).chain(leader);
+        let gone = nodes(remove);
+        match Heard::of(asked, self.reports) {
+            Heard::Answers => None,
+            Heard::Nobody => Some(Next::Wait(format!(
+                "{gone} leaves once the witness answers those who stay"
+            ))),
+            Heard::Untold(who) => Some(Next::Wait(format!(
+                "{gone} leaves once the pods of {} are replaced, which have no witness yet",
+                nodes(&who)
+            ))),
+            Heard::Silent(who) => Some(Next::Stalled(format!(
+                "{gone} cannot leave: the two who stay need the witness, which does not answer {}; \
+                 see the condition WitnessReady, or set spec.replicas to 1 or 3. It goes on as \
+                 soon as that is mended",
+                nodes(&who)
+            ))),
+        }
     }
 
     /// Has the last pod end, if nothing else ends at the moment.
@@ -259,10 +291,7 @@ impl Sight<'_> {
         }
         // The leader promotes learners by itself where that makes the size odd.
         if learners.len() == 1 && absent.is_empty() && self.wanted.is_multiple_of(2) {
-            return Next::Change {
-                promote: learners,
-                remove: BTreeSet::new(),
-            };
+            return self.complete(&voters, learners);
         }
         let mut told = vec![format!(
             "{} of {} members have a vote",
@@ -276,6 +305,24 @@ impl Sight<'_> {
             told.push(format!("expected to join: {}", nodes(&absent)));
         }
         Next::Wait(told.join(", "))
+    }
+
+    /// Sees to the last vote of an even number, which no leader gives by itself but that of a pair,
+    /// once its witness names it (R17). One that was told of no witness is asked all the same: its
+    /// pod is replaced only when the other has a vote.
+    fn complete(&self, voters: &BTreeSet<u64>, learners: BTreeSet<u64>) -> Next {
+        let asks = Heard::of(voters.iter().copied().map(NodeId), self.reports);
+        let waits = |why: &str| Next::Wait(format!("{} gets a vote {why}", nodes(&learners)));
+        match asks {
+            Heard::Answers if self.wanted == PAIR => waits("once it has caught up"),
+            Heard::Silent(_) if self.wanted == PAIR => {
+                waits("once the witness answers; see the condition WitnessReady")
+            }
+            _ => Next::Change {
+                promote: learners,
+                remove: BTreeSet::new(),
+            },
+        }
     }
 
     /// The pods that the StatefulSet has made.
@@ -294,10 +341,10 @@ impl Sight<'_> {
 }
 
 /// How many of those who stay must have votes when the others leave: a majority of those who are
-/// wanted (R5), and never two, of whom none could be lost (R16).
+/// wanted (R5), and two only where no more are wanted (R16).
 fn least(wanted: u64) -> usize {
     match usize::try_from(wanted).unwrap_or(usize::MAX) {
-        0..=2 => 1,
+        wanted @ 0..=2 => wanted,
         wanted => (wanted / 2 + 1).max(3),
     }
 }
@@ -317,7 +364,7 @@ fn places(configuration: &Configuration) -> BTreeMap<u64, Place> {
 }
 
 /// Nodes in words.
-fn nodes(ids: &BTreeSet<u64>) -> String {
+pub(super) fn nodes(ids: &BTreeSet<u64>) -> String {
     let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
     match ids.as_slice() {
         [] => "nobody".to_owned(),

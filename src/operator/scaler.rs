@@ -75,6 +75,7 @@ impl Visit<'_> {
             maker: set.metadata.uid.as_deref().unwrap_or_default(),
             pods,
             belief: &view.belief,
+            reports: &view.reports,
             configuration: view.configuration(),
             step: record.and_then(|record| record.step.as_ref()),
         };

@@ -15,11 +15,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::build::pod_name;
 use super::pods::PodView;
 use super::route::{Belief, PodRole, Routed, View};
+use super::witness::Heard;
 use super::{roll, scale};
 use crate::consensus::{Configuration, MemberId, NodeId, Seat};
 use crate::crd::{
     CLUSTER_LABEL, ConditionKind, Conditions, LEARNER, LEAVING, LeaderStatus, MemberStatus,
-    NO_SEAT, RememberCluster, RememberClusterStatus, VOTER,
+    NO_SEAT, RememberCluster, RememberClusterStatus, VOTER, witness,
 };
 
 /// What is seen of one cluster.
@@ -35,6 +36,8 @@ pub(super) struct Seen<'a> {
     pub work: &'a Work,
     /// Whether the leader's label should have moved long since.
     pub(super) is_late: bool,
+    /// Whether the object that is the witness of a pair is gone.
+    pub(super) has_lost_witness: bool,
     /// Whether to say so if too few nodes are heard.
     pub tells_unknown: bool,
     /// The time.
@@ -264,6 +267,10 @@ impl Seen<'_> {
             ),
         };
         told.say(ConditionKind::Ready, is, reason, &sentence);
+        if self.cluster.spec.witness.is_some() {
+            told.tell_of(ConditionKind::WitnessReady, before);
+            self.say_witness(&mut told);
+        }
         told.told()
     }
 
@@ -348,6 +355,47 @@ impl Seen<'_> {
         };
         told.say(ConditionKind::QuorumAvailable, quorum, reason, &sentence);
         led
+    }
+
+    /// Whether one of two could go on alone now, by the word of those who vote (R17).
+    fn say_witness(&self, told: &mut Conditions) {
+        let object = witness(self.cluster.metadata.name.as_deref().unwrap_or_default());
+        let no = Some(false);
+        let (is, reason, sentence) = match Heard::of_voters(self.view) {
+            _ if self.has_lost_witness => (
+                no,
+                "WitnessMissing",
+                format!(
+                    "ConfigMap {object} is not there, and is made again once nothing holds that \
+                     up; see the conditions Reconciling and Stalled"
+                ),
+            ),
+            // What was told before stays: another operator may hear more.
+            Heard::Nobody => return,
+            Heard::Untold(who) => (
+                no,
+                "WitnessSilent",
+                format!(
+                    "{} is in a pod that is older than spec.witness",
+                    scale::nodes(&who)
+                ),
+            ),
+            Heard::Silent(who) => (
+                no,
+                "WitnessSilent",
+                format!(
+                    "ConfigMap {object} does not answer {}: see its log, whether its account may \
+                     get and update it, and whether it reaches the API server",
+                    scale::nodes(&who)
+                ),
+            ),
+            Heard::Answers => (
+                Some(true),
+                "WitnessAnswers",
+                format!("ConfigMap {object} answers all who have votes and are heard"),
+            ),
+        };
+        told.say(ConditionKind::WitnessReady, is, reason, &sentence);
     }
 
     fn say_traffic(&self, told: &mut Conditions) -> bool {

@@ -7,13 +7,14 @@ use super::*;
 use crate::consensus::{ClusterId, Incarnation, Position, Term};
 use crate::operator::SidecarState;
 use crate::operator::events::{News, news};
-use crate::operator::route::{Claim, Report};
+use crate::operator::route::{Claim, Report, Witness};
 
 struct World {
     cluster: RememberCluster,
     pods: BTreeMap<Arc<str>, PodView>,
     view: View,
     work: Work,
+    has_lost_witness: bool,
 }
 
 fn at(second: i64) -> Time {
@@ -85,6 +86,7 @@ impl World {
             pods: pods.map(|pod| (Arc::clone(&pod.name), pod)).collect(),
             view: View::at(tokio::time::Instant::now()),
             work: applied(),
+            has_lost_witness: false,
         };
         world.view.belief = Belief::Led(Claim {
             cluster: ClusterId(1),
@@ -145,6 +147,7 @@ impl World {
             view: &self.view,
             work: &self.work,
             is_late: false,
+            has_lost_witness: self.has_lost_witness,
             tells_unknown,
             now: at(second),
         });
@@ -480,4 +483,57 @@ fn scaling_is_told_step_by_step_and_what_holds_it_up() {
         told(&world.tell(8), ConditionKind::Reconciling),
         yes("Rolling")
     );
+}
+
+#[test]
+fn how_it_stands_with_the_witness_is_told_by_those_who_vote() {
+    let mut world = World::led_by(1, 7);
+    let kind = ConditionKind::WitnessReady;
+    let has = |status: &RememberClusterStatus| {
+        let mut told = status.conditions.iter();
+        told.any(|told| told.type_ == kind.name())
+    };
+    assert!(!has(&world.tell(1)));
+    world.cluster.spec.replicas = 2;
+    world.cluster.spec.witness = Some(crate::crd::Witness::ConfigMap);
+    world.pods.remove("store-2");
+    world.view.reports.remove(&NodeId(3));
+    world.seat(&[1, 2], &[]);
+    // That their pods are not replaced yet is no warning.
+    let untold = world.tell(2);
+    assert_eq!(told(&untold, kind), no("WitnessSilent"));
+    assert_eq!(told(&untold, ConditionKind::Ready), yes("Led"));
+    for report in world.view.reports.values_mut() {
+        report.witness = Some(Witness::Answers);
+    }
+    let answers = world.tell(3);
+    assert_eq!(told(&answers, kind), yes("WitnessAnswers"));
+    assert_eq!(reasons(&untold, &answers), ["WitnessAnswers"]);
+    world.view.reports.get_mut(&NodeId(2)).unwrap().witness = Some(Witness::Silent);
+    let silent = world.tell(4);
+    let news = news(&answers, &silent);
+    assert!(news.len() == 1 && news[0].is_warning, "{news:?}");
+    let note = &news[0].note;
+    assert!(
+        note.contains("ConfigMap store-witness does not answer node 2"),
+        "{note}"
+    );
+    assert_eq!(
+        told(&silent, ConditionKind::Ready),
+        yes("Led"),
+        "it is led all the same"
+    );
+    // Who has no vote is not asked.
+    world.seat(&[1], &[2]);
+    assert_eq!(told(&world.tell(5), kind), yes("WitnessAnswers"));
+    world.has_lost_witness = true;
+    world.work = Work::Paused;
+    assert_eq!(told(&world.tell(6), kind), no("WitnessMissing"));
+    // Nobody is heard: what was told stays.
+    world.has_lost_witness = false;
+    world.believe(None);
+    world.view.reports.clear();
+    assert_eq!(told(&world.tell(7), kind), no("WitnessMissing"));
+    world.cluster.spec.witness = None;
+    assert!(!has(&world.tell(8)));
 }

@@ -35,6 +35,7 @@ pub struct Refusal {
 pub fn validate(cluster: &RememberCluster) -> Result<(), Refusal> {
     name(cluster)?;
     numbers(cluster)?;
+    pair(cluster)?;
     storage(cluster)?;
     for port in &cluster.spec.service.ports {
         service_port(port, &cluster.spec.service.ports)?;
@@ -118,13 +119,19 @@ fn numbers(cluster: &RememberCluster) -> Result<(), Refusal> {
     })
 }
 
+fn pair(cluster: &RememberCluster) -> Result<(), Refusal> {
+    let survives = cluster.spec.replicas != 2 || cluster.spec.witness.is_some();
+    demand(survives, "ReplicasInvalid", || {
+        "spec.replicas is 2 without spec.witness: two members need both votes, as three need two, \
+         and then none may be lost; add witness: ConfigMap, which lets either go on without the \
+         other, or choose 1 or 3"
+            .to_owned()
+    })
+}
+
 fn storage(cluster: &RememberCluster) -> Result<(), Refusal> {
     let Some(storage) = &cluster.spec.storage else {
-        return demand(cluster.spec.replicas != 2, "ReplicasInvalid", || {
-            "spec.replicas is 2 without spec.storage: of two members that lose one disk, the other \
-             could never go on; choose 1 or 3"
-                .to_owned()
-        });
+        return Ok(());
     };
     demand(is_amount(&storage.size), "StorageInvalid", || {
         let size = &storage.size.0;

@@ -68,7 +68,7 @@ fn good_specs_pass() {
             json!({"heartbeatMs": 100, "timeoutMs": 300}),
         ),
         ("/spec/service", json!({})),
-        ("/spec/replicas", json!(2)),
+        ("/spec/witness", json!("ConfigMap")),
         ("/spec/storage", Value::Null),
         ("/spec/storage/size", json!("1e9")),
         ("/spec/storage/size", json!("0.5Gi")),
@@ -150,12 +150,16 @@ fn bad_specs_are_refused_with_a_reason_and_a_sentence() {
 }
 
 #[test]
-fn a_pair_that_loses_a_disk_cannot_be_made() {
-    let mut pair = with("/spec/replicas", json!(2));
-    pair["spec"]["storage"] = Value::Null;
-    let refusal = judge(pair).unwrap_err();
-    assert_eq!(refusal.reason, "ReplicasInvalid");
-    assert!(refusal.sentence.contains("choose 1 or 3"), "{refusal}");
+fn a_pair_needs_a_witness_whether_it_has_volumes_or_not() {
+    for storage in [json!({"size": "1Gi"}), Value::Null] {
+        let mut pair = with("/spec/replicas", json!(2));
+        pair["spec"]["storage"] = storage;
+        let refusal = judge(pair.clone()).unwrap_err();
+        assert_eq!(refusal.reason, "ReplicasInvalid");
+        assert!(refusal.sentence.contains("witness: ConfigMap"), "{refusal}");
+        pair["spec"]["witness"] = json!("ConfigMap");
+        assert_eq!(judge(pair), Ok(()));
+    }
 }
 
 #[test]

@@ -16,9 +16,10 @@
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
+# It updates none, but hands that on to the nodes of a pair, for their witness alone.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, update]
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, watch, create, patch]
@@ -36,7 +37,7 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
-# Nodes are let see the pods of their namespace. Nobody can hand on more than he may himself.
+# Nodes are let see the pods of their namespace, and write the witness of a pair. Nobody can hand on more than he may himself.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch]

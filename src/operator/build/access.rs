@@ -1,10 +1,10 @@
 //! What the pods of a cluster may ask of the API server: who and where they are, nothing else. They
-//! write nothing (R10, R11).
+//! write nothing but what the witness of a pair holds, where there is one (R10, R11, R17).
 
 use serde_json::{Value, json};
 
 use super::{Component, name_of, owned, with};
-use crate::crd::RememberCluster;
+use crate::crd::{RememberCluster, witness};
 use crate::operator::validate::Refusal;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -29,10 +29,16 @@ pub(super) fn objects(cluster: &RememberCluster) -> Result<Vec<Value>, Refusal> 
         objects.push(own(("v1", "ServiceAccount"))?);
     }
     let role = own(("rbac.authorization.k8s.io/v1", "Role"))?;
-    let rules = json!([
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
-    ]);
-    objects.push(with(role, "rules", rules));
+    let peers =
+        json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]});
+    let mut rules = vec![peers];
+    if cluster.spec.witness.is_some() {
+        rules.push(json!({
+            "apiGroups": [""], "resources": ["configmaps"],
+            "resourceNames": [witness(name)], "verbs": ["get", "update"],
+        }));
+    }
+    objects.push(with(role, "rules", rules.into()));
     let binding = own(("rbac.authorization.k8s.io/v1", "RoleBinding"))?;
     let to = json!({"apiGroup": RBAC, "kind": "Role", "name": name});
     let account = json!([{

@@ -10,8 +10,9 @@
 //!                     +--> access.rs         what the pods may ask of the API server
 //! ```
 //!
-//! Not here: the two Secrets, which [`super::certificates`] plans, and the record in which
-//! operators agree. [`owned`] begins those like all others.
+//! Not here: the two Secrets, which [`super::certificates`] plans, the record in which operators
+//! agree, and the witness of a pair, which only sidecars write. [`owned`] begins those like all
+//! others.
 
 mod access;
 mod extent;
@@ -24,12 +25,13 @@ mod stateful_set;
 mod tests;
 
 pub use extent::Extent;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Resource as _;
 use serde_json::{Value, json};
 
 use super::validate::{Refusal, validate};
 use crate::consensus::NodeId;
-use crate::crd::{CLUSTER_LABEL, FIELD_MANAGER, RememberCluster};
+use crate::crd::{CLUSTER_LABEL, FIELD_MANAGER, RememberCluster, SIDECAR};
 
 /// What the operator gives to clusters that do not say otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +53,8 @@ pub enum Component {
     Access,
     /// What operators agree on.
     Record,
+    /// What one of two asks to go on alone.
+    Witness,
 }
 
 impl Component {
@@ -60,11 +64,13 @@ impl Component {
             Self::Traffic => "traffic",
             Self::Access => "access",
             Self::Record => "record",
+            Self::Witness => "witness",
         }
     }
 }
 
-/// All objects of a cluster but its Secrets and its record, in the order in which to make them.
+/// All objects of a cluster but its Secrets, its record and its witness, in the order in which to
+/// make them.
 pub fn build(
     cluster: &RememberCluster,
     extent: Extent,
@@ -88,6 +94,17 @@ pub fn pod_name(cluster: &str, id: NodeId) -> String {
 #[must_use]
 pub fn claim_name(cluster: &str, id: NodeId) -> String {
     format!("{}-{}", sidecar::DATA_VOLUME, pod_name(cluster, id))
+}
+
+/// Whether the pods of this StatefulSet are told of a witness.
+#[must_use]
+pub fn has_witness(set: &StatefulSet) -> bool {
+    let pod = set.spec.template.spec.as_ref();
+    let containers = pod.and_then(|pod| pod.init_containers.as_ref());
+    let mut sidecars = containers.into_iter().flatten();
+    let sidecar = sidecars.find(|one| one.name == SIDECAR);
+    let args = sidecar.and_then(|sidecar| sidecar.args.as_ref());
+    args.is_some_and(|args| args.iter().any(|arg| arg == sidecar::WITNESS_FLAG))
 }
 
 /// The beginning of any object of a cluster: its type, its name, its labels, and that it goes when

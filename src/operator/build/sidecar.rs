@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use super::{Defaults, name_of};
-use crate::crd::{ADMIN_PORT, API_PORT, PEER_PORT, RememberCluster, SIDECAR, Sidecar, tls_secret};
+use crate::crd::{
+    ADMIN_PORT, API_PORT, PEER_PORT, RememberCluster, SIDECAR, Sidecar, tls_secret, witness,
+};
 
 /// The volume with the node's votes and its log.
 pub(super) const DATA_VOLUME: &str = "remember-data";
@@ -13,6 +15,9 @@ const TLS_VOLUME: &str = "remember-tls";
 /// The volume with the pod's account. It has the place where every client of the API server looks,
 /// and Kubernetes mounts no other token there.
 const TOKEN_VOLUME: &str = "remember-token";
+
+/// The flag that tells a node of the witness of a pair.
+pub(super) const WITNESS_FLAG: &str = "--witness-object";
 
 /// As whom the node runs: nobody of the machine.
 pub(super) const GROUP_ID: i64 = 65_532;
@@ -101,9 +106,11 @@ fn args(cluster: &RememberCluster) -> Vec<String> {
         ("--heartbeat-ms", election.heartbeat_ms.to_string()),
         ("--election-timeout-ms", election.timeout_ms.to_string()),
     ];
-    let flags = flags.map(|(flag, value)| [flag.to_owned(), value]);
-    let node = std::iter::once("node".to_owned());
-    node.chain(flags.into_iter().flatten()).collect()
+    let of_witness = cluster.spec.witness;
+    let of_witness = of_witness.map(|_| (WITNESS_FLAG, witness(name_of(cluster))));
+    let flags = flags.into_iter().chain(of_witness);
+    let flags = flags.flat_map(|(flag, value)| [flag.to_owned(), value]);
+    std::iter::once("node".to_owned()).chain(flags).collect()
 }
 
 /// By a command inside the pod: the kubelet itself has no certificate to ask with (R9).

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 
-/// The smallest, one that says everything, and one whose disks end with its pods.
-const CLUSTERS: [&str; 3] = ["minimal", "full", "ephemeral"];
+/// The smallest, one that says everything, one whose disks end with its pods, and a pair.
+const CLUSTERS: [&str; 4] = ["minimal", "full", "ephemeral", "pair"];
 
 fn folder() -> PathBuf {
     let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test");
@@ -42,7 +42,7 @@ fn defaults() -> Defaults {
 
 /// Where nothing is known but the spec.
 fn extent(cluster: &RememberCluster) -> Extent {
-    Extent::of(cluster, None, None)
+    Extent::of(cluster, None, None, None)
 }
 
 fn built(cluster: &RememberCluster) -> Vec<Value> {
@@ -331,4 +331,36 @@ fn without_storage_the_disk_is_one_of_the_pod() {
         .clone();
     let data = json!({"name": "remember-data", "emptyDir": {}});
     assert!(volumes.contains(&data), "{volumes:?}");
+}
+
+#[test]
+fn only_with_a_witness_nodes_are_told_of_one_and_may_write_it() {
+    let rules = |cluster: &RememberCluster| {
+        let objects = built(cluster);
+        let role = objects.iter().find(|one| one["kind"] == "Role").unwrap();
+        role["rules"].as_array().unwrap().clone()
+    };
+    let has_it = |cluster: &RememberCluster| {
+        has_witness(&serde_json::from_value(stateful_set(cluster)).unwrap())
+    };
+    let mut pair = cluster("pair");
+    assert!(has_it(&pair));
+    let args = pod(&pair)["initContainers"][0]["args"].clone();
+    let args = args.as_array().unwrap();
+    assert_eq!(args[args.len() - 2..], ["--witness-object", "pair-witness"]);
+    let right = json!({
+        "apiGroups": [""], "resources": ["configmaps"],
+        "resourceNames": ["pair-witness"], "verbs": ["get", "update"],
+    });
+    assert_eq!(rules(&pair)[1..], [right]);
+    // Nothing of the rest writes what it holds, nor even names it.
+    let written = built(&pair);
+    assert!(
+        written.iter().all(|one| one["kind"] != "ConfigMap"),
+        "{written:?}"
+    );
+    pair.spec.replicas = 3;
+    pair.spec.witness = None;
+    assert!(!has_it(&pair));
+    assert_eq!(rules(&pair).len(), 1);
 }
