@@ -96,6 +96,8 @@ pub(super) struct Sight<'a> {
     pub highest: Term,
     /// A name for a cluster that begins now.
     pub name: ClusterId,
+    /// Whether one of two may go on alone (R17).
+    pub has_witness: bool,
 }
 
 /// What is to be done.
@@ -295,10 +297,7 @@ impl Sight<'_> {
                 lost: None,
             };
         }
-        match self.lost_majority() {
-            Some(refusal) => Next::Stalled(refusal),
-            None => Next::Settled,
-        }
+        self.lose()
     }
 
     /// Whether most of the recorded voters are still what they were.
@@ -338,22 +337,33 @@ impl Sight<'_> {
     }
 
     /// Says what is left if so many voters run on fresh disks that those of the others can agree on
-    /// nothing any more.
-    fn lost_majority(&self) -> Option<Refusal> {
+    /// nothing any more. One of two can, if its witness lets it.
+    fn lose(&self) -> Next {
         let is_lost = |voter: &&Voter| {
             let report = self.reports.get(&NodeId(voter.id));
             report.is_some_and(|report| report.incarnation.0 != voter.incarnation.0)
                 && self.is_gone(voter)
         };
-        let lost: Vec<_> = self.voters.iter().filter(is_lost).collect();
+        let (lost, left): (Vec<_>, Vec<_>) = self.voters.iter().partition(is_lost);
         let all = self.voters.len();
-        (lost.len() * 2 >= all && all > 0).then(|| Refusal {
+        if all == 0 || lost.len() * 2 < all {
+            return Next::Settled;
+        }
+        let gone = list(lost.iter().map(|voter| voter.id));
+        if let ([_], [left], true) = (&lost[..], &left[..], self.has_witness) {
+            return Next::Wait(format!(
+                "the disk of node {gone} is gone, and node {} goes on without it once the witness \
+                 lets it; if that does not, bring the disk back, or see \"When a majority is lost \
+                 for ever\" in the manual",
+                left.id
+            ));
+        }
+        Next::Stalled(Refusal {
             reason: "QuorumLost",
             sentence: format!(
-                "the disks of nodes {} are gone, {} of {all} voters: the others can agree on \
+                "the disks of nodes {gone} are gone, {} of {all} voters: the others can agree on \
                  nothing without them, and may hold what was written; bring those disks back, or \
                  see \"When a majority is lost for ever\" in the manual",
-                list(lost.iter().map(|voter| voter.id)),
                 lost.len()
             ),
         })

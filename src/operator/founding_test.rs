@@ -14,6 +14,7 @@ struct World {
     founding: Option<Founding>,
     voters: Vec<Voter>,
     highest: Term,
+    has_witness: bool,
 }
 
 fn member(id: u64, disk: u64) -> MemberId {
@@ -51,6 +52,7 @@ impl World {
             founding: None,
             voters: Vec::new(),
             highest: Term::default(),
+            has_witness: false,
         };
         (1..=3).for_each(|id| world.replace(id, 10 + id));
         world
@@ -127,6 +129,7 @@ impl World {
             voters: &self.voters,
             highest: self.highest,
             name: NEW,
+            has_witness: self.has_witness,
         };
         sight.next()
     }
@@ -373,4 +376,32 @@ fn a_founding_reads_as_it_is_written() {
     };
     let text = serde_json::to_string(&voter).unwrap();
     assert!(text.ends_with(r#""disk":{"claim":"u"}}"#), "{text}");
+}
+
+#[test]
+fn of_a_pair_that_lost_a_disk_the_other_goes_on_if_its_witness_lets_it() {
+    let mut world = World::founded(true);
+    world.silence(3);
+    world.seat(&[(1, 11), (2, 12)]);
+    world.record();
+    world.replace(2, 22);
+    let Next::Stalled(refusal) = world.next() else {
+        panic!("{:?}", world.next());
+    };
+    assert_eq!(refusal.reason, "QuorumLost");
+    world.has_witness = true;
+    let Next::Wait(why) = world.next() else {
+        panic!("{:?}", world.next());
+    };
+    assert!(why.contains("node 1 goes on without it once"), "{why}");
+    // It is alone: nobody else votes any more.
+    world.seat(&[(1, 11)]);
+    world.record();
+    assert_eq!(world.next(), Next::Settled);
+    // Of three, two are lost as ever.
+    let mut world = World::founded(true);
+    world.has_witness = true;
+    world.replace(2, 22);
+    world.replace(3, 23);
+    assert!(matches!(world.next(), Next::Stalled(_)));
 }
