@@ -42,36 +42,70 @@ pub(crate) fn bad_specs_are_refused_with_a_sentence(cluster: &Cluster) {
     cluster.kubectl(&["delete", "namespace", NAMESPACE]);
 }
 
-/// By `kubectl scale`, as by a change of the spec: to any number, but not down to two.
+/// By `kubectl scale`, as by a change of the spec: to any number, but to two with a witness only,
+/// which nobody removes from two.
 fn demand_scales(cluster: &Cluster) {
     let scale = |replicas: &str| {
         let scale = ["-n", NAMESPACE, "scale", "remembercluster/good", replicas];
         let scaled = cluster.kubectl_output(&scale);
         String::from_utf8_lossy(&scaled.stderr).into_owned()
     };
-    let pair = "spec.replicas cannot be lowered to 2";
+    let pair = "spec.replicas must not be 2 without spec.witness";
     assert!(scale("--replicas=2").contains(pair));
-    for replicas in ["--replicas=5", "--replicas=1", "--replicas=2"] {
+    for replicas in ["--replicas=5", "--replicas=1"] {
         assert_eq!(scale(replicas), "", "{replicas}");
     }
+    assert!(scale("--replicas=2").contains(pair));
+    let mut witnessed = good("good");
+    set(&mut witnessed, "/spec/witness", json!("ConfigMap"));
+    cluster.apply(&witnessed);
+    assert_eq!(scale("--replicas=2"), "");
+    let mut alone = good("good");
+    set(&mut alone, "/spec/replicas", json!(2));
+    let said = cluster.refusal(&alone);
+    assert!(said.contains(pair), "{said}");
+    // Nor as long as two vote, whatever is wanted.
+    let tell_voters = |voters: u8| {
+        let status = json!({"status": {"voters": voters}}).to_string();
+        let good = ["-n", NAMESPACE, "patch", "remembercluster", "good"];
+        let patch = ["--subresource=status", "--type=merge", "-p", &status];
+        cluster.kubectl(&[&good[..], &patch].concat());
+    };
+    tell_voters(2);
+    let said = cluster.refusal(&good("good"));
+    assert!(
+        said.contains("spec.witness cannot be removed while two"),
+        "{said}"
+    );
+    assert_eq!(scale("--replicas=3"), "");
+    tell_voters(3);
+    cluster.apply(&good("good"));
 }
 
-/// Without storage: no pair, and no other number that becomes one.
+/// Without storage: a pair needs a witness as well, and no storage comes later.
 fn demand_without_storage(cluster: &Cluster) {
     let mut resource = good("ephemeral");
     set(&mut resource, "/spec/storage", Value::Null);
-    let pair = "spec.replicas must not be 2 without spec.storage";
     let refused = |mut resource: Value, field, value, sentence: &str| {
         set(&mut resource, field, value);
         let said = cluster.refusal(&resource);
         assert!(said.contains(sentence), "{said}");
     };
+    let pair = "spec.replicas must not be 2 without spec.witness";
     refused(resource.clone(), "/spec/replicas", json!(2), pair);
     cluster.apply(&resource);
     refused(resource.clone(), "/spec/replicas", json!(2), pair);
     let fixed = "spec.storage can be neither added nor removed";
-    refused(resource, "/spec/storage", json!({"size": "1Gi"}), fixed);
+    refused(
+        resource.clone(),
+        "/spec/storage",
+        json!({"size": "1Gi"}),
+        fixed,
+    );
     refused(good("good"), "/spec/storage", Value::Null, fixed);
+    set(&mut resource, "/spec/witness", json!("ConfigMap"));
+    set(&mut resource, "/spec/replicas", json!(2));
+    cluster.apply(&resource);
 }
 
 /// Each change of a good resource is refused with its sentence.
@@ -140,6 +174,8 @@ fn bad_specs() -> Vec<Wrong> {
         ("/spec/election", json!({"heartbeatMs": 100, "timeoutMs": 299}),
             "at least three times heartbeatMs"),
         ("/spec/election", json!({"heartbeatMs": 1}), "should be greater than or equal to 10"),
+        ("/spec/replicas", json!(2), "spec.replicas must not be 2 without spec.witness"),
+        ("/spec/witness", json!("Lease"), "Unsupported value: \"Lease\""),
         ("/spec/storage/whenDeleted", json!("Keep"), "Unsupported value: \"Keep\""),
         ("/spec/storage/size", json!("banana"), "must be an amount of bytes above 0"),
         ("/spec/storage/size", json!("-1Gi"), "must be an amount of bytes above 0"),
@@ -191,7 +227,7 @@ fn bad_changes() -> Vec<Wrong> {
         (
             "/spec/replicas",
             json!(2),
-            "spec.replicas cannot be lowered to 2",
+            "spec.replicas must not be 2 without spec.witness",
         ),
         ("/spec/storage/size", json!("2Gi"), fixed),
         ("/spec/storage/storageClassName", json!("other"), fixed),

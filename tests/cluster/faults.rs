@@ -114,20 +114,26 @@ fn machine_is_drained(hello: &Hello<'_>, leader: &Leader) -> Leader {
 }
 
 fn machine_has_no_power(hello: &Hello<'_>, leader: &Leader) -> Leader {
-    let node = &leader.node;
-    // A machine without power sends nothing, not even that its connections end.
-    demand(hello.cluster.tool("cable").args(["pull", node]));
-    demand(hello.cluster.tool("component").args(["stop", node]));
+    power_off(hello.cluster, &leader.node);
     let next = hello.next_leader(leader);
-    demand(hello.cluster.tool("cable").args(["plug", node]));
-    demand(hello.cluster.tool("component").args(["start", node]));
+    power_on(hello.cluster, &leader.node);
+    next
+}
+
+/// A machine without power sends nothing, not even that its connections end.
+pub(crate) fn power_off(cluster: &Cluster, node: &str) {
+    demand(cluster.tool("cable").args(["pull", node]));
+    demand(cluster.tool("component").args(["stop", node]));
+}
+
+/// Waits until Kubernetes has it back.
+pub(crate) fn power_on(cluster: &Cluster, node: &str) {
+    demand(cluster.tool("cable").args(["plug", node]));
+    demand(cluster.tool("component").args(["start", node]));
     wait_for("the machine to come back", || {
-        let ready = hello
-            .cluster
-            .kubectl(&["get", "node", node, "--no-headers"]);
+        let ready = cluster.kubectl(&["get", "node", node, "--no-headers"]);
         ready.contains(" Ready").then_some(())
     });
-    next
 }
 
 /// While no API server answers, the nodes elect as ever; the label follows once there is one. And

@@ -20,6 +20,7 @@ pub(crate) struct Hello<'a> {
     /// How many pods it has, as the story goes.
     replicas: Cell<usize>,
     is_ephemeral: bool,
+    has_witness: bool,
 }
 
 /// How long a leader may be silent: the default, and what a stall of a busy machine does not reach,
@@ -39,36 +40,44 @@ pub(crate) struct Leader {
 impl<'a> Hello<'a> {
     /// Asks for three pods, without waiting for them.
     pub(crate) fn apply(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
-        Self::apply_with(cluster, namespace, name, TIMEOUT_MS, false)
+        Self::of(cluster, namespace, name, TIMEOUT_MS).applied()
     }
 
     /// The same, with pods that do not take a stall of this machine for the end of their leader.
     pub(crate) fn apply_patient(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
-        Self::apply_with(cluster, namespace, name, PATIENT_TIMEOUT_MS, false)
+        Self::of(cluster, namespace, name, PATIENT_TIMEOUT_MS).applied()
     }
 
     /// The same, with disks that end with their pods.
     pub(crate) fn apply_ephemeral(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
-        Self::apply_with(cluster, namespace, name, PATIENT_TIMEOUT_MS, true)
+        let mut hello = Self::of(cluster, namespace, name, PATIENT_TIMEOUT_MS);
+        hello.is_ephemeral = true;
+        hello.applied()
     }
 
-    fn apply_with(
-        cluster: &'a Cluster,
-        namespace: &str,
-        name: &str,
-        timeout_ms: u32,
-        is_ephemeral: bool,
-    ) -> Self {
-        let hello = Self {
+    /// Asks for two pods and their witness (R17).
+    pub(crate) fn apply_pair(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
+        let mut hello = Self::of(cluster, namespace, name, PATIENT_TIMEOUT_MS);
+        hello.replicas.set(2);
+        hello.has_witness = true;
+        hello.applied()
+    }
+
+    fn of(cluster: &'a Cluster, namespace: &str, name: &str, timeout_ms: u32) -> Self {
+        Self {
             cluster,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             timeout_ms,
             replicas: Cell::new(3),
-            is_ephemeral,
-        };
-        cluster.apply(&hello.manifest("1"));
-        hello
+            is_ephemeral: false,
+            has_witness: false,
+        }
+    }
+
+    fn applied(self) -> Self {
+        self.cluster.apply(&self.manifest("1"));
+        self
     }
 
     /// The resource; `version` only makes one template differ from another.
@@ -120,6 +129,9 @@ impl<'a> Hello<'a> {
         });
         if self.is_ephemeral {
             manifest["spec"]["storage"].take();
+        }
+        if self.has_witness {
+            manifest["spec"]["witness"] = "ConfigMap".into();
         }
         manifest
     }

@@ -223,34 +223,30 @@ pub(crate) fn pods_may_find_peers_and_nothing_else(cluster: &Cluster) {
     make_namespace(cluster, "rights");
     let hello = Hello::apply(cluster, "rights", "hello");
     hello.settle();
-    let rights = |account: &str| {
-        let whom = format!("--as=system:serviceaccount:rights:{account}");
+    assert_eq!(rights(&hello), ["pods [] [] [get list watch]"]);
+    hello.delete();
+}
+
+/// What the account of a cluster's pods may beside what any account may.
+pub(crate) fn rights(hello: &Hello<'_>) -> Vec<String> {
+    let namespace = &hello.namespace;
+    let of_account = |account: &str| {
+        let whom = format!("--as=system:serviceaccount:{namespace}:{account}");
+        let group = format!("--as-group=system:serviceaccounts:{namespace}");
+        let list = ["-n", namespace, "auth", "can-i", "--list", "--no-headers"];
         let groups = [
             "--as-group=system:serviceaccounts",
-            "--as-group=system:serviceaccounts:rights",
             "--as-group=system:authenticated",
         ];
-        let list = [
-            "-n",
-            "rights",
-            "auth",
-            "can-i",
-            "--list",
-            "--no-headers",
-            &whom,
-        ];
-        let text = cluster.kubectl(&[&list[..], &groups[..]].concat());
+        let whom = [whom.as_str(), group.as_str()];
+        let text = hello.cluster.kubectl(&[&list[..], &whom, &groups].concat());
         let mut lines: Vec<_> = text.lines().map(normal).collect();
         lines.sort();
         lines
     };
-    let bare = rights("default");
-    let more: Vec<_> = rights("hello")
-        .into_iter()
-        .filter(|one| !bare.contains(one))
-        .collect();
-    assert_eq!(more, ["pods [] [] [get list watch]"]);
-    hello.delete();
+    let bare = of_account("default");
+    let own = of_account(&hello.name).into_iter();
+    own.filter(|one| !bare.contains(one)).collect()
 }
 
 /// A line without its columns' widths.

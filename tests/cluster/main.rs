@@ -28,6 +28,7 @@ mod helm;
 mod history;
 mod install;
 mod leftovers;
+mod pair;
 mod processes;
 mod refusals;
 mod scale;
@@ -42,7 +43,7 @@ use cluster::Cluster;
 use history::History;
 
 /// How many volumes each machine has: a pod that is gone leaves its own behind, in use for ever.
-const VOLUMES: usize = 17;
+const VOLUMES: usize = 18;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();

@@ -42,11 +42,14 @@ pub(crate) fn pods_come_and_go_and_nothing_is_lost(cluster: &Cluster) {
     assert_eq!(uids(&hello), founders, "a pod that stays was replaced");
     assert_eq!(volumes(&hello).len(), 5, "volumes are kept");
 
-    // Two are refused, and nothing changes.
+    // Two are refused without a witness, and nothing changes.
     let resource = "remembercluster/hello";
     let pair = cluster.kubectl_output(&["-n", "scale", "scale", resource, "--replicas=2"]);
     let said = String::from_utf8_lossy(&pair.stderr).into_owned();
-    assert!(said.contains("cannot be lowered to 2"), "{said}");
+    assert!(
+        said.contains("must not be 2 without spec.witness"),
+        "{said}"
+    );
 
     scale_to(&hello, 1, &writer);
     demand_disruptions(&hello, 1);
@@ -131,7 +134,7 @@ fn demand_new_epoch_without_disks(hello: &Hello<'_>, before: u64) {
 }
 
 /// Waits until so many pods are members with votes, and the writes go on.
-fn scale_to(hello: &Hello<'_>, replicas: usize, writer: &Writer) {
+pub(crate) fn scale_to(hello: &Hello<'_>, replicas: usize, writer: &Writer) {
     println!("  to {replicas}");
     hello.scale(replicas);
     writer.goes_on();
@@ -189,7 +192,7 @@ fn demand_stalls_without(hello: &Hello<'_>) {
 }
 
 /// What the status says of each pod: its seat.
-fn members(hello: &Hello<'_>) -> BTreeMap<String, String> {
+pub(crate) fn members(hello: &Hello<'_>) -> BTreeMap<String, String> {
     told(hello, "seat")
 }
 
@@ -208,7 +211,7 @@ fn told(hello: &Hello<'_>, field: &str) -> BTreeMap<String, String> {
 }
 
 /// All of so many pods have votes.
-fn voters(replicas: usize) -> BTreeMap<String, String> {
+pub(crate) fn voters(replicas: usize) -> BTreeMap<String, String> {
     let voter = |ordinal| (format!("hello-{ordinal}"), "voter".to_owned());
     (0..replicas).map(voter).collect()
 }
@@ -230,7 +233,7 @@ fn volumes(hello: &Hello<'_>) -> BTreeSet<String> {
 }
 
 /// Waits until so many pods may be taken at once (R4).
-fn demand_disruptions(hello: &Hello<'_>, count: usize) {
+pub(crate) fn demand_disruptions(hello: &Hello<'_>, count: usize) {
     wait_for("the disruption budget to follow the voters", || {
         let budget = [
             "-n",
@@ -243,7 +246,7 @@ fn demand_disruptions(hello: &Hello<'_>, count: usize) {
     });
 }
 
-fn event_reasons(hello: &Hello<'_>) -> BTreeSet<String> {
+pub(crate) fn event_reasons(hello: &Hello<'_>) -> BTreeSet<String> {
     let events = hello
         .cluster
         .ask(&["-n", &hello.namespace, "get", "events.events.k8s.io"]);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, demand, wait_for};
 use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
-use crate::{custom_resource, discovery, faults, install, leftovers, refusals, scale};
+use crate::{custom_resource, discovery, faults, install, leftovers, pair, refusals, scale};
 
 /// A story on a cluster that stands; it panics where the cluster does not do what it must.
 type Story = fn(&Cluster);
@@ -75,6 +75,11 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         "the_leader_moves_through_every_fault",
         faults::the_leader_moves_through_every_fault,
         8,
+    ),
+    (
+        "a_pair_survives_the_loss_of_either",
+        pair::a_pair_survives_the_loss_of_either,
+        3,
     ),
     (
         "a_node_without_power_comes_back",
