@@ -120,40 +120,5 @@ fn made_again(name: &str) -> News {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::consensus::{Incarnation, Term};
-
-    fn report(witness: Option<Witness>) -> Report {
-        Report {
-            pod: Arc::from("pod"),
-            term: Term(7),
-            leader: None,
-            claim: None,
-            incarnation: Incarnation(1),
-            cluster: None,
-            seats: None,
-            witness,
-        }
-    }
-
-    #[test]
-    fn one_that_does_not_answer_is_enough_and_one_that_is_not_heard_says_nothing() {
-        let heard = |said: &[(u64, Option<Witness>)]| {
-            let reports = said.iter().map(|(id, said)| (NodeId(*id), report(*said)));
-            Heard::of([1, 2].map(NodeId), &reports.collect())
-        };
-        let (answers, silent) = (Some(Witness::Answers), Some(Witness::Silent));
-        assert_eq!(heard(&[]), Heard::Nobody);
-        assert_eq!(heard(&[(3, silent)]), Heard::Nobody);
-        assert_eq!(heard(&[(1, answers)]), Heard::Answers);
-        assert_eq!(heard(&[(1, answers), (2, answers)]), Heard::Answers);
-        assert_eq!(
-            heard(&[(1, answers), (2, silent)]),
-            Heard::Silent([2].into())
-        );
-        assert_eq!(heard(&[(1, None), (2, silent)]), Heard::Untold([1].into()));
-    }
-}
+#[path = "witness_test.rs"]
+mod tests;
