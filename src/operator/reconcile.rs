@@ -203,7 +203,7 @@ async fn work(
         keep_routed(cluster, key, &kept, members, context).await?;
     }
     keep_record(cluster, key, context).await?;
-    witness::keep(cluster, key, set.as_ref(), context).await?;
+    witness::keep(cluster, key, set.as_ref(), &view, context).await?;
     for object in secrets::heads(cluster, key)?.iter().chain(&objects) {
         let version = set.as_ref().filter(|_| object["kind"] == "StatefulSet");
         let version = version.and_then(|set| set.metadata.resource_version.as_deref());

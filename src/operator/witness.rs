@@ -1,18 +1,20 @@
 //! The witness of a pair, as an operator sees it (R17): what those who vote say of it, and the
 //! object that it is.
 //!
-//! The object is a ConfigMap that is made empty and never written again: what it holds is the
-//! members' own. It goes with its cluster, also where volumes stay. A cluster that is made anew on
-//! them finds an empty one, as one does whose object somebody has deleted, and to an empty one both
-//! members of a pair agree before either may go on without the other. So nothing is lost with it,
-//! and what an earlier one held could only mislead.
+//! The object is a ConfigMap that is made empty: what it holds is the members' own. It goes with its
+//! cluster, also where volumes stay. A cluster that is made anew on them finds an empty one, as one
+//! does whose object somebody has deleted, and to an empty one both members of a pair agree before
+//! either may go on without the other. So nothing is lost with it, and what an earlier one held
+//! could only mislead. For the same reason it is emptied where it is of an earlier cluster, in whose
+//! place a new epoch has begun (R14): its members would take that for no answer for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use tracing::warn;
+use serde_json::json;
+use tracing::{info, warn};
 
 use super::apply::in_time;
 use super::build::{Component, has_witness, owned};
@@ -24,6 +26,9 @@ use super::pods::ClusterKey;
 use super::route::{Report, View, Witness};
 use crate::consensus::{Configuration, NodeId};
 use crate::crd::{RememberCluster, witness};
+
+/// The key of the object under which its members keep the register.
+const REGISTER: &str = "register";
 
 /// What some nodes say of their witness, taken together. Of those that do not answer, their ids.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +89,7 @@ pub(super) async fn keep(
     cluster: &RememberCluster,
     key: &ClusterKey,
     set: Option<&StatefulSet>,
+    view: &View,
     context: &Context,
 ) -> Result<(), Trouble> {
     if cluster.spec.witness.is_none() {
@@ -92,8 +98,9 @@ pub(super) async fn keep(
     let name = witness(&key.name);
     let head = owned(cluster, ("v1", "ConfigMap"), &name, Component::Witness);
     let head = head.map_err(Trouble::Refused)?;
-    if is_missing(key, context).await {
-        let objects = Api::<ConfigMap>::namespaced(context.client.clone(), &key.namespace);
+    let objects = Api::<ConfigMap>::namespaced(context.client.clone(), &key.namespace);
+    let found = in_time(objects.get_opt(&name)).await?;
+    if found.is_none() {
         let empty = serde_json::from_value(head.clone()).map_err(kube::Error::SerdeError)?;
         match in_time(objects.create(&patch::signed_whole(), &empty)).await {
             Ok(_) if set.is_some_and(has_witness) => {
@@ -105,7 +112,47 @@ pub(super) async fn keep(
             Err(trouble) => return Err(trouble.into_refused()),
         }
     }
-    context.applier.apply(&head).await.map(drop)
+    context.applier.apply(&head).await?;
+    match found.and_then(|found| of_an_earlier_cluster(&found, view)) {
+        Some(text) => empty(&objects, key, &name, &text).await,
+        None => Ok(()),
+    }
+}
+
+/// What the object holds, if it says itself that this is of another cluster than the nodes are of.
+fn of_an_earlier_cluster(found: &ConfigMap, view: &View) -> Option<String> {
+    let seated = view
+        .seated
+        .as_ref()
+        .filter(|_| view.configuration().is_some());
+    let (cluster, _) = seated?;
+    let held = found.data.as_ref()?.get(REGISTER)?;
+    let (named, _) = held.strip_prefix("cluster ")?.split_once(',')?;
+    let named = u64::from_str_radix(named, 16).ok()?;
+    (named != cluster.0).then(|| held.clone())
+}
+
+/// Empties the object of the very text that was seen.
+async fn empty(
+    objects: &Api<ConfigMap>,
+    key: &ClusterKey,
+    name: &str,
+    held: &str,
+) -> Result<(), Trouble> {
+    let path = format!("/data/{REGISTER}");
+    let taken_out = patch::json(&[
+        patch::test(&path, held),
+        json!({"op": "remove", "path": path}),
+    ])?;
+    match in_time(objects.patch(name, &patch::signed(), &taken_out)).await {
+        // It has changed since: the next visit sees how.
+        Err(trouble) if trouble.is_conflict() => Ok(()),
+        emptied => {
+            emptied?;
+            info!(cluster = %key, name, held, "what the witness held of an earlier cluster is gone");
+            Ok(())
+        }
+    }
 }
 
 fn made_again(name: &str) -> News {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::consensus::{Incarnation, Term};
+use crate::consensus::{ClusterId, Incarnation, MemberId, Position, Term};
 use crate::operator::Settings;
 use crate::operator::build::{Defaults, Extent, build};
 use crate::operator::context::lock;
@@ -85,6 +85,15 @@ impl Api {
             ("GET", Some(found)) => (200, found.clone()),
             ("POST", Some(_)) => refused(409, "AlreadyExists"),
             ("POST", none) => (201, none.insert(body).clone()),
+            ("PATCH", Some(found)) if body.is_array() => {
+                let path = body[0]["path"].as_str().unwrap();
+                if found.pointer(path) != Some(&body[0]["value"]) {
+                    return refused(422, "Invalid");
+                }
+                assert_eq!(body[1], json!({"op": "remove", "path": path}));
+                found["data"].as_object_mut().unwrap().remove("register");
+                (200, found.clone())
+            }
             ("PATCH", Some(found)) => {
                 // What an application does not name stays as it is.
                 for (field, value) in body.as_object().unwrap() {
@@ -153,6 +162,19 @@ fn key() -> ClusterKey {
     }
 }
 
+/// Nodes are heard that are of this cluster.
+fn seated_in(cluster: u64) -> View {
+    let voter = MemberId {
+        id: NodeId(1),
+        incarnation: Incarnation(1),
+    };
+    let configuration = Configuration::of_voters([voter]);
+    let mut view = View::at(tokio::time::Instant::now());
+    view.seated = Some((ClusterId(cluster), (Position::default(), configuration)));
+    view.no_majority_since = None;
+    view
+}
+
 /// The StatefulSet that is made of a cluster.
 fn set(cluster: &RememberCluster) -> StatefulSet {
     let extent = Extent {
@@ -166,8 +188,8 @@ fn set(cluster: &RememberCluster) -> StatefulSet {
 #[tokio::test]
 async fn the_witness_is_made_once_and_what_it_holds_is_never_written() {
     let (api, pair) = (Arc::new(Api::default()), pair());
-    let (context, set) = (context(&api), set(&pair));
-    keep(&pair, &key(), None, &context).await.unwrap();
+    let (context, set, view) = (context(&api), set(&pair), seated_in(0xc1));
+    keep(&pair, &key(), None, &view, &context).await.unwrap();
     let written = api.writes();
     let kinds: Vec<_> = written.iter().map(|(method, _)| method.as_str()).collect();
     assert_eq!(kinds, ["POST", "PATCH"], "{written:?}");
@@ -176,27 +198,33 @@ async fn the_witness_is_made_once_and_what_it_holds_is_never_written() {
     assert_eq!(owner["uid"], "ours", "it goes with its cluster");
     assert!(written.iter().all(|(_, body)| body.get("data").is_none()));
     // Its members write it, and somebody takes its label off.
-    let held = json!({"register": "1: pair"});
+    let held = json!({"register": "cluster 00000000000000c1, 1: pair"});
     if let Some(object) = &mut *lock(&api.object) {
         object["data"] = held.clone();
         object["metadata"]["labels"] = json!({});
     }
-    keep(&pair, &key(), Some(&set), &context).await.unwrap();
+    keep(&pair, &key(), Some(&set), &view, &context)
+        .await
+        .unwrap();
     let written = api.writes();
     assert_eq!(written.len(), 1, "{written:?}");
     assert!(written[0].0 == Method::PATCH && written[0].1.get("data").is_none());
     assert_eq!(lock(&api.object).as_ref().unwrap()["data"], held);
     // Where all is as it should be nothing is written, whatever they write.
     lock(&api.object).as_mut().unwrap()["data"] = json!({"register": "2: sole"});
-    keep(&pair, &key(), Some(&set), &context).await.unwrap();
+    keep(&pair, &key(), Some(&set), &view, &context)
+        .await
+        .unwrap();
     assert_eq!(api.writes(), []);
 }
 
 #[tokio::test]
 async fn one_that_is_gone_is_made_again_and_told_by_whoever_makes_it() {
     let (api, pair) = (Arc::new(Api::default()), pair());
-    let (context, set) = (context(&api), set(&pair));
-    keep(&pair, &key(), Some(&set), &context).await.unwrap();
+    let (context, set, view) = (context(&api), set(&pair), seated_in(0xc1));
+    keep(&pair, &key(), Some(&set), &view, &context)
+        .await
+        .unwrap();
     let told = |written: Vec<(Method, Value)>| {
         let reasons = written.into_iter().filter_map(|(_, body)| {
             let reason = body["reason"].as_str()?;
@@ -207,19 +235,67 @@ async fn one_that_is_gone_is_made_again_and_told_by_whoever_makes_it() {
     assert_eq!(told(api.writes()), ["WitnessMadeAgain"]);
     let made = lock(&api.object).take();
     *lock(&api.overtaken_by) = made;
-    keep(&pair, &key(), Some(&set), &context).await.unwrap();
+    keep(&pair, &key(), Some(&set), &view, &context)
+        .await
+        .unwrap();
     assert_eq!(told(api.writes()), Vec::<String>::new());
     // One whose pods were never told of a witness has lost none.
     lock(&api.object).take();
     let mut without = pair.clone();
     (without.spec.replicas, without.spec.witness) = (3, None);
     let never = self::set(&without);
-    keep(&pair, &key(), Some(&never), &context).await.unwrap();
+    keep(&pair, &key(), Some(&never), &view, &context)
+        .await
+        .unwrap();
     assert_eq!(told(api.writes()), Vec::<String>::new());
     // And where none is asked for, none is.
     lock(&api.object).take();
-    keep(&without, &key(), Some(&never), &context)
+    keep(&without, &key(), Some(&never), &view, &context)
         .await
         .unwrap();
     assert!(api.writes().is_empty() && lock(&api.object).is_none());
+}
+
+#[tokio::test]
+async fn what_it_holds_of_an_earlier_cluster_is_taken_out_and_nothing_else() {
+    let (api, pair) = (Arc::new(Api::default()), pair());
+    let (context, set) = (context(&api), set(&pair));
+    let mut unheard = seated_in(0xc2);
+    unheard.no_majority_since = Some(unheard.believed_since);
+    keep(&pair, &key(), Some(&set), &unheard, &context)
+        .await
+        .unwrap();
+    let held = |text: &str| {
+        lock(&api.object).as_mut().unwrap()["data"] = json!({"register": text, "more": "kept"});
+    };
+    let is_left = || !lock(&api.object).as_ref().unwrap()["data"]["register"].is_null();
+    held("cluster 00000000000000c1, 7: sole 1.00000000000000a1 @ 9");
+    keep(&pair, &key(), Some(&set), &unheard, &context)
+        .await
+        .unwrap();
+    assert!(is_left(), "nobody knows of which cluster the nodes are");
+    keep(&pair, &key(), Some(&set), &seated_in(0xc1), &context)
+        .await
+        .unwrap();
+    assert!(is_left(), "it is their own");
+    keep(&pair, &key(), Some(&set), &seated_in(0xc2), &context)
+        .await
+        .unwrap();
+    assert!(!is_left());
+    let data = lock(&api.object).as_ref().unwrap()["data"].clone();
+    assert_eq!(data, json!({"more": "kept"}));
+    // What says of no cluster that it is of that one is for a person to judge.
+    for text in ["7: sole", "cluster x, 7: sole", "cluster c1"] {
+        held(text);
+        keep(&pair, &key(), Some(&set), &seated_in(0xc2), &context)
+            .await
+            .unwrap();
+        assert!(is_left(), "{text}");
+    }
+    // Nor is anything taken out that was written since it was seen.
+    let objects = kube::Api::<ConfigMap>::namespaced(context.client.clone(), "shop");
+    empty(&objects, &key(), "pair-witness", "cluster c1, before")
+        .await
+        .unwrap();
+    assert!(is_left());
 }
