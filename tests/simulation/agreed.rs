@@ -40,8 +40,8 @@ impl Agreed {
         let is_same = |(mine, theirs): &(&Committed, &Committed)| mine == theirs;
         let same = (self.entries.iter().zip(&entries)).take_while(is_same);
         let same = same.count().min(self.hashes.len());
-        let is_held = |placed: &&Placed| log.covers(placed.0);
-        let mut settled: Vec<_> = self.settled.iter().filter(is_held).cloned().collect();
+        // Whoever was welcomed keeps a configuration that may lie beyond its log.
+        let mut settled = self.settled.clone();
         let inherited = settled.len();
         settled.push(founding.clone());
         Self {
