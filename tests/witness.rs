@@ -3,8 +3,11 @@
 
 #![cfg(test)]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -17,7 +20,7 @@ const HANGS: Duration = Duration::from_mins(1);
 
 /// Two nodes and their witness, with a directory that nothing is left in.
 struct Pair {
-    base: u16,
+    ports: Vec<u16>,
     scratch: PathBuf,
     is_secured: bool,
     nodes: [Option<Child>; 2],
@@ -43,27 +46,23 @@ impl Pair {
         pair
     }
 
-    /// None yet, below the ports that the kernel gives to clients.
+    /// None yet.
     fn none(name: &str, is_secured: bool) -> Self {
-        let first = u16::try_from(std::process::id() % 50).unwrap() * 20;
-        let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        // Tests of this program run side by side.
-        let spread = name.bytes().map(u16::from).sum::<u16>() * 20;
-        let bases = (0..50).map(|n| 29_000 + (first + spread + n * 20) % 1000);
-        let base = bases
-            .into_iter()
-            .find(|base| (1..=12).all(|port| free(base + port)))
-            .unwrap();
         let directory = format!("remember-pair-{name}-{}", std::process::id());
         let scratch = std::env::temp_dir().join(directory);
         std::fs::create_dir_all(&scratch).unwrap();
         Self {
-            base,
+            ports: (0..8).map(|_| port::free()).collect(),
             scratch,
             is_secured,
             nodes: [None, None],
             witness: None,
         }
+    }
+
+    /// Of the peers and the APIs of both nodes, of their health, and of the witness.
+    fn port(&self, nth: u16) -> u16 {
+        self.ports[usize::from(nth)]
     }
 
     fn start_witness(&mut self) {
@@ -72,7 +71,7 @@ impl Pair {
             .args([
                 "witness",
                 "--listen",
-                &format!("127.0.0.1:{}", self.base + 7),
+                &format!("127.0.0.1:{}", self.port(7)),
             ])
             .arg("--data-dir")
             .arg(self.scratch.join("witness"));
@@ -83,7 +82,7 @@ impl Pair {
     /// Starts a node; one that was there before comes back as whoever joins does.
     fn start_node(&mut self, id: u16, joins: bool) {
         let address = |id: u16| {
-            let (peer, api) = (self.base + id, self.base + 2 + id);
+            let (peer, api) = (self.port(id), self.port(2 + id));
             format!("{id}=127.0.0.1:{peer}/127.0.0.1:{api}")
         };
         let scheme = if self.is_secured { "https" } else { "http" };
@@ -94,11 +93,11 @@ impl Pair {
             .args(joins.then_some("--join"))
             .args([
                 "--witness",
-                &format!("{scheme}://127.0.0.1:{}", self.base + 7),
+                &format!("{scheme}://127.0.0.1:{}", self.port(7)),
             ])
             .args([
                 "--listen-admin",
-                &format!("127.0.0.1:{}", self.base + 4 + id),
+                &format!("127.0.0.1:{}", self.port(4 + id)),
             ])
             .args(["--request-timeout-ms", "1000"])
             .arg("--data-dir")
@@ -153,7 +152,7 @@ impl Pair {
     }
 
     fn try_to_ask(&self, id: u16, request: &str, body: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.base + 2 + id)).ok()?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port(2 + id))).ok()?;
         stream.set_read_timeout(Some(HANGS)).unwrap();
         let length = body.len();
         write!(
@@ -364,7 +363,7 @@ fn a_witness_and_its_nodes_show_each_other_their_certificates() {
     // Whoever has no certificate is told so.
     let at = format!(
         "http://127.0.0.1:{}/v1/register/00000000000000c1",
-        pair.base + 7
+        pair.port(7)
     );
     let asked = remember().args(["ask", &at]).output().unwrap();
     let said = String::from_utf8(asked.stderr).unwrap();

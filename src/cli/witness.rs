@@ -25,8 +25,8 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// Two nodes cannot tell whether the other is dead or only cut off. Given --witness with the URL of
 /// this, whoever loses the other asks here, and one of them gets it. Run it on a third machine: it
-/// needs next to nothing, and both nodes go on without it as long as they have each other. One keeps
-/// the registers of many clusters, each by the cluster's own name.
+/// needs next to nothing, and both nodes go on without it as long as they have each other. One
+/// keeps the registers of many clusters, each by the cluster's own name.
 ///
 /// Keep the directory: where it is lost together with a node, the other waits for that node.
 #[derive(clap::Args, Debug)]

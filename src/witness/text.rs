@@ -57,7 +57,7 @@ pub fn write(cluster: ClusterId, held: Option<Register>) -> String {
     }
 }
 
-/// Reads what [`write`] wrote for this cluster; one end of line behind it is left out.
+/// Reads what [`write()`] wrote for this cluster; one end of line behind it is left out.
 pub fn read(cluster: ClusterId, text: &str) -> Result<Option<Register>, Illegible> {
     let text = text.strip_suffix('\n').unwrap_or(text);
     if text.len() > TEXT_BYTES_MAX {
