@@ -143,6 +143,14 @@ impl Seen<'_> {
         u64::try_from(self.cluster.spec.replicas).unwrap_or(0)
     }
 
+    /// The pods that should be ready and are not, whether or not they are there.
+    fn unready(&self) -> Vec<String> {
+        let is_ready = |id: &NodeId| self.own().any(|pod| pod.id == Some(*id) && pod.ready);
+        let unready = (1..=self.wanted()).map(NodeId).filter(|id| !is_ready(id));
+        let cluster = self.cluster.metadata.name.as_deref().unwrap_or_default();
+        unready.map(|id| pod_name(cluster, id)).collect()
+    }
+
     fn voters(&self) -> Option<i32> {
         let configuration = self.view.configuration()?;
         i32::try_from(configuration.voters().count()).ok()
@@ -234,9 +242,7 @@ impl Seen<'_> {
         let is_routed = self.say_traffic(&mut told);
         let is_stalled = self.work.stalled().is_some();
         let wanted = self.wanted();
-        let is_wanted = |pod: &&PodView| pod.id.is_some_and(|id| id.0 <= wanted);
-        let ready = self.own().filter(is_wanted).filter(|pod| pod.ready).count();
-        let lacks = u64::try_from(ready).is_ok_and(|ready| ready < wanted);
+        let unready = self.unready();
         let (is, reason, sentence) = match (is_led, is_routed) {
             _ if is_stalled => (
                 Some(false),
@@ -255,10 +261,13 @@ impl Seen<'_> {
                 "a node leads, but traffic does not reach it; see the condition TrafficRouted"
                     .to_owned(),
             ),
-            _ if lacks => (
+            _ if !unready.is_empty() => (
                 Some(false),
                 "PodsNotReady",
-                format!("it is led and reached; {ready} of {wanted} pods are ready"),
+                format!(
+                    "it is led and reached; not all {wanted} pods are ready; not ready: {}",
+                    unready.join(", ")
+                ),
             ),
             _ => (
                 Some(true),

@@ -256,9 +256,12 @@ fn why_it_is_not_ready_is_said() {
     assert_eq!(told(&status, ConditionKind::Ready), no("NotRouted"));
 
     let mut world = World::led_by(1, 7);
-    world.pods.get_mut("store-2").unwrap().ready = false;
+    world.pods.get_mut("store-1").unwrap().ready = false;
+    world.pods.remove("store-2");
     let status = world.tell(1);
     assert_eq!(told(&status, ConditionKind::Ready), no("PodsNotReady"));
+    let mut said = status.conditions.iter();
+    assert!(said.any(|told| told.message.ends_with("not ready: store-1, store-2")));
 
     let mut world = World::led_by(1, 7);
     world.view.belief = Belief::Leaderless;
