@@ -28,7 +28,7 @@ use super::dialing::Dialing;
 use super::handle::{Changed, Request, Shared};
 use super::snapshots::{Transfers, push};
 use super::waiting::Waiting;
-use super::witness::Asked;
+use super::witness::Messenger;
 use crate::consensus::{
     self, Boot, Change, Entry, Epoch, Index, Input, IoSeq, LinkEvent, MemberId, Mono, NodeId,
     Output, Position, Presence, Status,
@@ -84,7 +84,7 @@ pub(super) struct Driver {
     backlog: VecDeque<Job<FileDisk>>,
     transfers: Transfers,
     /// The way to the witness, if there is one.
-    witness: mpsc::Sender<Asked>,
+    witness: Messenger,
     dialing: Dialing,
     presence: Presence,
     waiting: Waiting,
@@ -110,7 +110,7 @@ impl Driver {
         shared: Rc<Shared>,
         journal: Journal<FileDisk>,
         transfers: Transfers,
-        witness: mpsc::Sender<Asked>,
+        witness: Messenger,
         origin: Instant,
     ) -> Self {
         Self {
@@ -258,9 +258,7 @@ impl Driver {
                 Err(error) => self.transfers.received(from, position, Err(&error)),
             },
             Event::Register(member, reply) => self.change(Change::Learn(member), reply),
-            Event::Witness(request, answer) => {
-                self.inputs.push(Input::Witness { request, answer });
-            }
+            Event::Witness(request, answer) => self.inputs.push(Input::Witness { request, answer }),
             Event::TurnedAway(sentence) => self.stopped = Some(Stopped::TurnedAway(sentence)),
             Event::Removed(since, sentence) => self.removed(since, sentence),
             Event::Welcomed(membership) => {
@@ -470,7 +468,9 @@ impl Driver {
                 }
                 self.dialing.choose_again();
             }
-            Output::Witness { request, ask } => self.ask_witness(request, ask),
+            Output::Witness { request, ask } => {
+                self.inputs.extend(self.witness.pass_on(request, ask))
+            }
             Output::Probe(peer) => {
                 if let Some(peer) = self.context.peers.of(peer) {
                     peer.dial_now.notify_one();
@@ -478,14 +478,6 @@ impl Driver {
             }
             Output::Exhausted(epoch) => self.stopped = Some(Stopped::Exhausted(epoch)),
             Output::Event(event) => tell(&event),
-        }
-    }
-
-    /// Where nobody can be asked, no answer is a no (R17).
-    fn ask_witness(&mut self, request: u64, ask: consensus::Ask) {
-        if self.witness.try_send((request, ask)).is_err() {
-            let answer = consensus::Answer::Unknown;
-            self.inputs.push(Input::Witness { request, answer });
         }
     }
 

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::context::{Context, Event};
 use super::handle::Shared;
 use super::task::Task;
-use crate::consensus::{Answer, Ask, ClusterId};
+use crate::consensus::{Answer, Ask, ClusterId, Input};
 use crate::witness::Witness;
 
 /// After how long the register is read again that answered, or that did not.
@@ -35,21 +35,33 @@ pub enum WitnessState {
     Silent,
 }
 
-/// A request of the engine: the driver has one under way at most.
-pub(super) type Asked = (u64, Ask);
+/// A request of the engine, which has one under way at most.
+type Asked = (u64, Ask);
 
-/// Begins to ask the witness, if there is one, for whoever has the sender.
+/// The driver's way to whoever asks the witness.
+pub(super) struct Messenger(mpsc::Sender<Asked>);
+
+impl Messenger {
+    /// Passes a request on. Where nobody can be asked, that is the answer: it is a no (R17).
+    pub(super) fn pass_on(&self, request: u64, ask: Ask) -> Option<Input> {
+        let sent = self.0.try_send((request, ask));
+        let answer = Answer::Unknown;
+        sent.is_err().then_some(Input::Witness { request, answer })
+    }
+}
+
+/// Begins to ask the witness, if there is one, for whoever has the messenger.
 pub(super) fn begin(
     context: &Rc<Context>,
     shared: &Rc<Shared>,
     cluster: ClusterId,
-) -> (mpsc::Sender<Asked>, Option<Task<()>>) {
+) -> (Messenger, Option<Task<()>>) {
     let (asked, asking) = mpsc::channel(1);
     let witness = context.settings.witness.clone().map(|witness| {
         let (context, shared) = (Rc::clone(context), Rc::clone(shared));
         Task::of(carry(witness, cluster, asking, context, shared))
     });
-    (asked, witness)
+    (Messenger(asked), witness)
 }
 
 /// Asks for the engine until the driver is gone.
