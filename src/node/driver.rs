@@ -469,7 +469,7 @@ impl Driver {
                 self.dialing.choose_again();
             }
             Output::Witness { request, ask } => {
-                self.inputs.extend(self.witness.pass_on(request, ask))
+                self.inputs.extend(self.witness.pass_on(request, ask));
             }
             Output::Probe(peer) => {
                 if let Some(peer) = self.context.peers.of(peer) {

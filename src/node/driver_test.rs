@@ -11,6 +11,7 @@ use crate::node::Settings;
 use crate::node::addresses::Addresses;
 use crate::node::context::EVENTS_MAX;
 use crate::node::run::shared;
+use crate::node::witness::begin;
 use crate::storage::{DataDir, Opened, WalConfig};
 use crate::wire::{Address, MemberAddress};
 
@@ -63,9 +64,10 @@ impl Bench {
         let context = Context::new(settings, own, addresses, OWN.incarnation, sender);
         let context = Rc::new(context);
         context.engine.replace(Some((membership, node)));
+        let (witness, _) = begin(&context, &shared, ClusterId(7));
         let transfers = Transfers::new(Rc::clone(&context), snapshots);
         Self {
-            driver: Driver::new(context, shared, journal, transfers, Instant::now()),
+            driver: Driver::new(context, shared, journal, transfers, witness, Instant::now()),
             directory,
             _events: events,
         }

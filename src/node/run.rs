@@ -176,14 +176,10 @@ impl Starting {
         );
         *self.shared.store.borrow_mut() = Store::resume(view, HistoryLimits::default());
         let settings = &self.context.settings;
-        let engine = Node::new(
-            recovered,
-            settings.engine.clone(),
-            random()?,
-            Mono::default(),
-        );
-        *self.context.engine.borrow_mut() =
-            Some((membership, engine.map_err(SettingsError::from)?));
+        let config = settings.engine.clone();
+        let engine = Node::new(recovered, config, random()?, Mono::default());
+        let engine = engine.map_err(SettingsError::from)?;
+        *self.context.engine.borrow_mut() = Some((membership, engine));
         let journal = Journal::start(wal, snapshots.clone(), settings.journal, move |report| {
             // The driver is gone only when the node ends.
             drop(reports.send(report));
