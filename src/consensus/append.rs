@@ -61,16 +61,21 @@ impl Node {
             self.matched_to(end, commit, true);
             return;
         };
-        if self.log.bytes_behind(self.durability.durable()) > self.config.pending_bytes_max {
-            // The disk does not keep up; the leader sends it again.
+        if self.disk_is_behind() {
+            // The leader sends it again.
             return;
         }
         self.extend_log(&news[unheld..]);
         self.matched_to(end, commit, false);
     }
 
+    /// Whether more waits for the disk than may.
+    pub(super) fn disk_is_behind(&self) -> bool {
+        self.log.bytes_behind(self.durability.durable()) > self.config.pending_bytes_max
+    }
+
     /// Appends what the log does not hold, after cutting what it holds instead.
-    fn extend_log(&mut self, entries: &[super::Entry]) {
+    pub(super) fn extend_log(&mut self, entries: &[super::Entry]) {
         let Some(first) = entries.first() else { return };
         if first.index <= self.log.last().index {
             assert!(
@@ -109,20 +114,23 @@ impl Node {
         self.commit_to(commit);
     }
 
-    fn refuse_append(&mut self, to: MemberId, prev: Position) {
-        // Nothing below the commit index can disagree.
+    /// The last place where this log may agree with one that holds `prev`: nothing up to the commit
+    /// index can disagree.
+    pub(super) fn may_agree_at(&self, prev: Position) -> Position {
         let agreed_term = self.log.term_at(self.commit).unwrap_or_default();
         let agreed = Position {
             term: agreed_term,
             index: self.commit,
         };
-        let hint = self
-            .log
-            .may_agree_at(prev)
-            .filter(|hint| hint.index > agreed.index);
+        let hint = self.log.may_agree_at(prev);
+        hint.filter(|hint| hint.index > agreed.index)
+            .unwrap_or(agreed)
+    }
+
+    fn refuse_append(&mut self, to: MemberId, prev: Position) {
         let outcome = AppendOutcome::Conflict {
             rejected: prev.index,
-            hint: hint.unwrap_or(agreed),
+            hint: self.may_agree_at(prev),
         };
         self.reply(
             to,

@@ -53,6 +53,9 @@ impl Candidate {
             round: 0,
             grants: BTreeSet::new(),
             denials: BTreeSet::new(),
+            in_vain: false,
+            fuller: BTreeSet::new(),
+            supplier: None,
             asked_at: ask_at,
             agreed_at: None,
             ask_at,
@@ -84,14 +87,14 @@ impl Node {
         if request.term <= self.term() {
             return Verdict::StaleTerm;
         }
-        if request.last < self.log.last() {
-            return Verdict::LogBehind;
-        }
         if self
             .hears_leader_until(from)
             .is_some_and(|until| self.now < until)
         {
             return Verdict::HasLeader;
+        }
+        if request.last < self.log.last() {
+            return Verdict::LogBehind;
         }
         self.notice_candidate(request.last, from);
         match self.held_until(request.last, from) {
@@ -225,6 +228,9 @@ impl Node {
                     self.sound_out();
                 } else if asks {
                     self.ask_again();
+                    self.seek_supply();
+                } else if self.needs_supplier() {
+                    self.seek_supply();
                 }
             }
             Ballot::Real => {
@@ -245,7 +251,8 @@ impl Node {
             return false;
         };
         let sounding = self.now.since(candidate.asked_at);
-        candidate.ballot == Ballot::Pre && sounding >= self.config.election_timeout
+        let sounds = candidate.ballot == Ballot::Pre && candidate.round > 0;
+        sounds && sounding >= self.config.election_timeout
     }
 
     /// Begins a pre-vote. It is told of once, however often a node that nobody answers begins anew.
@@ -257,6 +264,8 @@ impl Node {
         };
         self.notice_candidate(self.log.last(), self.member);
         self.rounds += 1;
+        let in_vain = self.sounds_for_too_long()
+            || matches!(&self.role, RoleState::Candidate(candidate) if candidate.in_vain);
         let again = matches!(&self.role, RoleState::Candidate(candidate)
             if candidate.ballot == Ballot::Pre && candidate.round > 0);
         if !again {
@@ -269,11 +278,9 @@ impl Node {
             ballot: Ballot::Pre,
             round: self.rounds,
             grants: BTreeSet::from([self.member]),
-            denials: BTreeSet::new(),
-            asked_at: self.now,
-            agreed_at: None,
+            in_vain,
             ask_at: self.now_and_a_heartbeat(),
-            give_up_at: self.now,
+            ..Candidate::looking(self.now)
         });
         self.ask(self.peers());
     }
@@ -332,12 +339,9 @@ impl Node {
         self.role = RoleState::Candidate(Candidate {
             ballot: Ballot::Real,
             round: self.rounds,
-            grants: BTreeSet::new(),
-            denials: BTreeSet::new(),
-            asked_at: self.now,
-            agreed_at: None,
             ask_at: self.now_and_a_heartbeat(),
             give_up_at: self.now.after(patience),
+            ..Candidate::looking(self.now)
         });
         self.ask(self.peers());
     }
@@ -418,6 +422,8 @@ impl Node {
             candidate.grants.insert(from);
         } else if reply.ballot == Ballot::Real {
             candidate.denials.insert(from);
+        } else if reply.verdict == Verdict::LogBehind && candidate.in_vain {
+            candidate.fuller.insert(from);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ballot, Index, MemberId, NodeId, Term};
+use super::{Ballot, Index, MemberId, NodeId, Position, Term};
 
 /// The three roles of S1. A node that knows no leader and follows none is a candidate (S7).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -107,6 +107,13 @@ pub enum Event {
     Truncated {
         /// The first dropped index.
         from: Index,
+    },
+    /// This candidate's log was behind, and has been filled up from the log of another.
+    Supplied {
+        /// Whose log it is now.
+        by: NodeId,
+        /// Up to here.
+        until: Position,
     },
     /// The own disk no longer keeps up, or does again.
     StorageStalled(bool),

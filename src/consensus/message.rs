@@ -38,6 +38,17 @@ pub enum Message {
         /// The leader's term.
         term: Term,
     },
+    /// A candidate that is not elected for its log asks for what is behind an entry of it.
+    SupplyRequest {
+        /// The asking node's own term.
+        term: Term,
+        /// An entry of its log.
+        at: Position,
+    },
+    /// The answer to a `SupplyRequest`, from a node that knows no leader either: its own term and
+    /// commit index, and what is behind the entry that was asked for. If it has another one there,
+    /// `entries` is empty, and `prev` the last one of its own that the asking log may have.
+    Supply(Append),
     /// A follower passes its clients' commands to the leader (S12). Sent at most once (R20).
     Forward(Forward),
     /// The leader's answer to a [`Forward`].
@@ -66,7 +77,7 @@ impl Message {
         match self {
             Self::VoteRequest(request) => request.term,
             Self::VoteReply(reply) => reply.term,
-            Self::Append(append) => append.term,
+            Self::Append(append) | Self::Supply(append) => append.term,
             Self::AppendReply(reply) => reply.term,
             Self::Beat(beat) => beat.term,
             Self::BeatReply(reply) => reply.term,
@@ -74,6 +85,7 @@ impl Message {
             Self::ForwardReply(reply) => reply.term,
             Self::Commit { term, .. }
             | Self::TimeoutNow { term }
+            | Self::SupplyRequest { term, .. }
             | Self::ReadRequest { term, .. }
             | Self::ReadReply { term, .. } => *term,
         }
@@ -134,7 +146,8 @@ pub enum Verdict {
     Held,
 }
 
-/// Extends the receiver's log.
+/// Extends the receiver's log; in a [`Message::Supply`] it says of the sender what it says of the
+/// leader otherwise.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Append {
     /// The leader's term.

@@ -238,6 +238,8 @@ impl Node {
             Message::BeatReply(reply) => self.beat_replied(from, &reply),
             Message::Commit { term, commit } => self.commit_told(from, term, commit),
             Message::TimeoutNow { term } => self.told_to_stand(from, term),
+            Message::SupplyRequest { at, .. } => self.supply_requested(from, at),
+            Message::Supply(supply) => self.supplied(from, supply),
             Message::Forward(forward) => self.forwarded(from, forward),
             Message::ForwardReply(reply) => self.forward_replied(from, &reply),
             Message::ReadRequest { request, term } => self.read_requested(from, request, term),

@@ -66,6 +66,13 @@ pub(super) struct Candidate {
     pub(super) grants: BTreeSet<MemberId>,
     /// Who said no for good, in earnest only.
     pub(super) denials: BTreeSet<MemberId>,
+    /// Whether it has sounded out for an election timeout already, and was not elected. Only then
+    /// may it have its log filled up; the rest of this is empty before.
+    pub(super) in_vain: bool,
+    /// Who knows no leader either, and has a log that is fuller than its own.
+    pub(super) fuller: BTreeSet<MemberId>,
+    /// Who of those was asked last for what this log lacks.
+    pub(super) supplier: Option<MemberId>,
     /// When it began to ask.
     pub(super) asked_at: Mono,
     /// When a majority first agreed, in a pre-vote.

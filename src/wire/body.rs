@@ -233,6 +233,14 @@ pub(super) struct TimeoutNow {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct SupplyRequest {
+    #[prost(uint64, tag = "1")]
+    pub(super) term: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(super) at: Option<Position>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Forward {
     #[prost(uint64, tag = "1")]
     pub(super) batch: u64,

@@ -16,7 +16,7 @@ use crate::consensus::{
 /// - no term above [`Term::MAX`], no index above [`limits::INDEX_MAX`], and who speaks as a leader
 ///   or to one has a term that is not 0;
 /// - a position has an index exactly if it has a term, and no term above that of its message;
-/// - the entries of an append are consecutive from `prev.index + 1`, their terms never fall and
+/// - the entries of an append or a supply are consecutive from `prev.index + 1`, their terms never fall and
 ///   none is above the leader's;
 /// - commands are not empty, and neither they nor any list exceed their limit;
 /// - `alive` is in strictly rising order.
@@ -24,7 +24,7 @@ pub fn check(message: &Message) -> Result<(), Malformed> {
     match message {
         Message::VoteRequest(request) => vote_request(request),
         Message::VoteReply(reply) => term(reply.term, "VoteReply.term"),
-        Message::Append(append) => append_entries(append),
+        Message::Append(append) | Message::Supply(append) => append_entries(append),
         Message::AppendReply(reply) => append_reply(reply),
         Message::Beat(beat) => heartbeat(beat),
         Message::BeatReply(reply) => term(reply.term, "BeatReply.term"),
@@ -33,6 +33,10 @@ pub fn check(message: &Message) -> Result<(), Malformed> {
             index(*commit, "Commit.commit")
         }
         Message::TimeoutNow { term } => led_term(*term, "TimeoutNow.term"),
+        Message::SupplyRequest { term: t, at } => {
+            led_term(*t, "SupplyRequest.term")?;
+            position(*at, *t, "SupplyRequest.at")
+        }
         Message::Forward(forward) => forwarded(forward),
         Message::ForwardReply(reply) => forward_reply(reply),
         Message::ReadRequest { term, .. } => led_term(*term, "ReadRequest.term"),
@@ -239,7 +243,7 @@ fn command(bytes: &[u8], field: &'static str) -> Result<(), Malformed> {
 /// wire and many times that in memory.
 pub(super) fn check_counts(kind: Kind, body: &[u8]) -> Result<(), Malformed> {
     let (tag, most, field) = match kind {
-        Kind::Append => (4, limits::ENTRIES_MAX, "Append.entries"),
+        Kind::Append | Kind::Supply => (4, limits::ENTRIES_MAX, "Append.entries"),
         Kind::Forward => (3, limits::COMMANDS_MAX, "Forward.commands"),
         _ => return Ok(()),
     };
@@ -249,7 +253,7 @@ pub(super) fn check_counts(kind: Kind, body: &[u8]) -> Result<(), Malformed> {
         most,
         field,
     )?;
-    if kind != Kind::Append {
+    if kind == Kind::Forward {
         return Ok(());
     }
     let mut members = 0;

@@ -54,6 +54,10 @@ pub enum Kind {
     ReadReply = 26,
     /// [`consensus::Message::Commit`](crate::consensus::Message::Commit)
     Commit = 27,
+    /// [`consensus::Message::SupplyRequest`](crate::consensus::Message::SupplyRequest)
+    SupplyRequest = 28,
+    /// [`consensus::Message::Supply`](crate::consensus::Message::Supply)
+    Supply = 29,
     /// [`Snapshot::Begin`](super::Snapshot::Begin)
     SnapshotBegin = 32,
     /// [`Snapshot::Chunk`](super::Snapshot::Chunk)
@@ -84,7 +88,7 @@ impl fmt::Display for Phase {
 
 impl Kind {
     /// Every kind of this wire version.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Introduction,
         Self::Verdict,
         Self::VoteRequest,
@@ -99,6 +103,8 @@ impl Kind {
         Self::ReadRequest,
         Self::ReadReply,
         Self::Commit,
+        Self::SupplyRequest,
+        Self::Supply,
         Self::SnapshotBegin,
         Self::SnapshotChunk,
         Self::SnapshotEnd,
@@ -120,7 +126,7 @@ impl Kind {
         match self {
             Self::Introduction => 8 << 10,
             Self::Verdict => limits::WELCOME_BYTES_MAX,
-            Self::Append | Self::Forward => limits::BATCH_BYTES_MAX,
+            Self::Append | Self::Supply | Self::Forward => limits::BATCH_BYTES_MAX,
             Self::Beat => 1 << 10,
             Self::SnapshotChunk => limits::CHUNK_BYTES_MAX.saturating_add(64),
             _ => 256,

@@ -32,6 +32,7 @@ fn encode(message: &Message, out: &mut BytesMut) -> Result<(), TooLarge> {
             append_body(Kind::VoteReply, &body::VoteReply::from(reply), out)
         }
         Message::Append(append) => append_body(Kind::Append, &body::Append::from(append), out),
+        Message::Supply(supply) => append_body(Kind::Supply, &body::Append::from(supply), out),
         Message::AppendReply(reply) => {
             append_body(Kind::AppendReply, &body::AppendReply::from(reply), out)
         }
@@ -45,6 +46,10 @@ fn encode(message: &Message, out: &mut BytesMut) -> Result<(), TooLarge> {
         }
         Message::TimeoutNow { term } => {
             append_body(Kind::TimeoutNow, &body::TimeoutNow { term: term.0 }, out)
+        }
+        &Message::SupplyRequest { term, at } => {
+            let (term, at) = (term.0, Some(at.into()));
+            append_body(Kind::SupplyRequest, &body::SupplyRequest { term, at }, out)
         }
         Message::Forward(forward) => append_body(Kind::Forward, &body::Forward::from(forward), out),
         Message::ForwardReply(reply) => {
@@ -94,6 +99,12 @@ pub(super) fn decode(kind: Kind, bytes: Bytes) -> Option<Result<Message, Malform
                 term: Term(twin.term),
             })
         }
+        Kind::SupplyRequest => {
+            parse::<body::SupplyRequest>("SupplyRequest", bytes).and_then(supply_request)
+        }
+        Kind::Supply => check_counts(kind, &bytes)
+            .and_then(|()| parse::<body::Append>("Supply", bytes))
+            .and_then(|twin| twin.try_into().map(Message::Supply)),
         Kind::Forward => check_counts(kind, &bytes)
             .and_then(|()| parse::<body::Forward>("Forward", bytes))
             .map(|twin| Message::Forward(twin.into())),
@@ -115,6 +126,13 @@ pub(super) fn decode(kind: Kind, bytes: Bytes) -> Option<Result<Message, Malform
         _ => return None,
     };
     Some(message.and_then(|message| check(&message).map(|()| message)))
+}
+
+fn supply_request(twin: body::SupplyRequest) -> Result<Message, Malformed> {
+    Ok(Message::SupplyRequest {
+        term: Term(twin.term),
+        at: position(twin.at, "SupplyRequest.at")?,
+    })
 }
 
 /// Parses a twin; byte fields become slices of `bytes`.

@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Beat,
     BeatReply,
     Commit,
+    SupplyRequest,
+    Supply,
     Other,
 }
 
@@ -55,6 +57,8 @@ impl Kind {
             Message::Beat(_) => Self::Beat,
             Message::BeatReply(_) => Self::BeatReply,
             Message::Commit { .. } => Self::Commit,
+            Message::SupplyRequest { .. } => Self::SupplyRequest,
+            Message::Supply(_) => Self::Supply,
             Message::TimeoutNow { .. }
             | Message::Forward(_)
             | Message::ForwardReply(_)

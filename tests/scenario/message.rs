@@ -15,7 +15,7 @@ use remember::consensus::{
 use super::word::{Meaning, Words, read};
 
 /// The first words of all messages.
-pub(crate) const KINDS: [&str; 12] = [
+pub(crate) const KINDS: [&str; 14] = [
     "vote-request",
     "vote-reply",
     "append",
@@ -24,6 +24,8 @@ pub(crate) const KINDS: [&str; 12] = [
     "beat-reply",
     "commit",
     "timeout-now",
+    "supply-request",
+    "supply",
     "forward",
     "forward-reply",
     "read-request",
@@ -41,6 +43,8 @@ pub(crate) fn kind(message: &Message) -> &'static str {
         Message::BeatReply(_) => "beat-reply",
         Message::Commit { .. } => "commit",
         Message::TimeoutNow { .. } => "timeout-now",
+        Message::SupplyRequest { .. } => "supply-request",
+        Message::Supply(_) => "supply",
         Message::Forward(_) => "forward",
         Message::ForwardReply(_) => "forward-reply",
         Message::ReadRequest { .. } => "read-request",
@@ -60,7 +64,7 @@ pub(crate) fn print(message: &Message) -> String {
             let (ballot, verdict) = (kebab(it.ballot), kebab(it.verdict));
             format!("{ballot} {:?} {verdict} round={}", it.term, Name(it.round))
         }
-        Message::Append(it) => {
+        Message::Append(it) | Message::Supply(it) => {
             let entries = entries(&it.entries);
             let gap = if entries.is_empty() { "" } else { " " };
             format!(
@@ -88,6 +92,7 @@ pub(crate) fn print(message: &Message) -> String {
         }
         Message::Commit { term, commit } => format!("{term:?} {commit:?}"),
         Message::TimeoutNow { term } => format!("{term:?}"),
+        Message::SupplyRequest { term, at } => format!("{term:?} at={at:?}"),
         Message::Forward(it) => {
             let commands: Vec<String> = it.commands.iter().map(command).collect();
             format!(
@@ -150,12 +155,12 @@ pub(crate) fn parse(words: &mut Words) -> Result<Message, String> {
             verdict: named(words, "a verdict", &VERDICTS)?,
             round: words.needed::<Name>("round")?.0,
         }),
-        "append" => Message::Append(Append {
+        "append" => Message::Append(parse_append(words)?),
+        "supply" => Message::Supply(parse_append(words)?),
+        "supply-request" => Message::SupplyRequest {
             term: words.next()?,
-            prev: words.needed("prev")?,
-            commit: words.needed("commit")?,
-            entries: words.all(),
-        }),
+            at: words.needed("at")?,
+        },
         "append-reply" => Message::AppendReply(AppendReply {
             term: words.next()?,
             outcome: match words.value("matched")? {
@@ -186,6 +191,15 @@ pub(crate) fn parse(words: &mut Words) -> Result<Message, String> {
             term: words.next()?,
         },
         _ => return parse_request(&kind, words),
+    })
+}
+
+fn parse_append(words: &mut Words) -> Result<Append, String> {
+    Ok(Append {
+        term: words.next()?,
+        prev: words.needed("prev")?,
+        commit: words.needed("commit")?,
+        entries: words.all(),
     })
 }
 

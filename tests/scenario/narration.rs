@@ -141,6 +141,7 @@ fn event(event: &Event) -> String {
         }
         Event::Alone => "is alone, as the witness confirms".to_owned(),
         Event::Truncated { from } => format!("drops its log from {from:?} on"),
+        Event::Supplied { by, until } => format!("has the log of {by:?} up to {until:?}"),
         Event::StorageStalled(true) => "has a stalled disk".to_owned(),
         Event::StorageStalled(false) => "has a working disk again".to_owned(),
     }

@@ -211,6 +211,7 @@ impl World {
             }),
             Told::Alone => self.count(Counted::Alone),
             Told::Truncated { .. } => self.count(Counted::Truncations),
+            Told::Supplied { .. } => self.count(Counted::Supplied),
             Told::StorageStalled(true) => self.count(Counted::StallsNoticed),
             Told::Stands {
                 ballot: Ballot::Real,

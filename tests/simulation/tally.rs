@@ -28,6 +28,7 @@ counted! {
     SteppedDownTerm "leaders stepped down to a higher term",
     SteppedDownQuorum "leaders stepped down without a quorum",
     Truncations "logs truncated",
+    Supplied "logs of candidates filled up by others",
     Kills "processes killed",
     PowerCuts "machines cut from power",
     Outages "power cuts of all machines at once",

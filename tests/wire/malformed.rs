@@ -134,6 +134,16 @@ fn members(ids: std::ops::RangeInclusive<u64>) -> Payload {
 }
 
 #[test]
+fn what_is_supplied_is_checked_like_an_append() {
+    let mut supply = append();
+    supply.entries[2] = entry(8, 44, None);
+    assert_eq!(
+        told(Message::Supply(supply)),
+        "Append.entries are of term 4294967304, above the leader's 4294967303"
+    );
+}
+
+#[test]
 fn beats() {
     let told = |change: &dyn Fn(&mut Beat)| {
         let mut beat = beat();
@@ -289,6 +299,7 @@ fn numbers_have_their_limits() {
         ("ReadReply.term", read(huge, None)),
         ("ReadReply.index", read(samples::TERM, Some(far))),
         ("ReadRequest.term", ask(huge)),
+        ("SupplyRequest.at", samples::supply_request(at(8, 40))),
         ("TimeoutNow.term", Message::TimeoutNow { term: huge }),
         ("TimeoutNow.term", Message::TimeoutNow { term: Term(0) }),
         (

@@ -134,16 +134,19 @@ fn entries(prev: Position, term: Term, drawn: Vec<(bool, Payload)>) -> Vec<Entry
     behind
 }
 
-fn append() -> impl Strategy<Value = Message> {
+fn supply_request() -> impl Strategy<Value = Message> {
+    let place = led_term().prop_flat_map(|term| (Just(term), position(term, 0)));
+    place.prop_map(|(term, at)| Message::SupplyRequest { term, at })
+}
+
+fn appended() -> impl Strategy<Value = Append> {
     let place = led_term().prop_flat_map(|term| (Just(term), position(term, 40)));
     let drawn = vec((any::<bool>(), payload()), 0..40);
-    (place, drawn, index()).prop_map(|((term, prev), drawn, commit)| {
-        Message::Append(Append {
-            term,
-            prev,
-            entries: entries(prev, term, drawn),
-            commit,
-        })
+    (place, drawn, index()).prop_map(|((term, prev), drawn, commit)| Append {
+        term,
+        prev,
+        entries: entries(prev, term, drawn),
+        commit,
     })
 }
 
@@ -225,11 +228,13 @@ fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         vote_request(),
         vote_reply(),
-        append(),
+        appended().prop_map(Message::Append),
         append_reply(),
         beat(),
         beat_reply,
         led_term().prop_map(|term| Message::TimeoutNow { term }),
+        supply_request(),
+        appended().prop_map(Message::Supply),
         (led_term(), 0..=limits::INDEX_MAX).prop_map(|(term, commit)| Message::Commit {
             term,
             commit: Index(commit),

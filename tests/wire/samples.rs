@@ -101,6 +101,8 @@ fn elections() -> Vec<(&'static str, Message)> {
             },
         ),
         ("timeout-now", Message::TimeoutNow { term: TERM }),
+        ("supply-request", supply_request(at(6, 40))),
+        ("supply", Message::Supply(append())),
     ]
 }
 
@@ -136,6 +138,10 @@ fn log() -> Vec<(&'static str, Message)> {
         ("beat", Message::Beat(beat())),
         ("beat-reply", Message::BeatReply(heard)),
     ]
+}
+
+pub(crate) fn supply_request(at: Position) -> Message {
+    Message::SupplyRequest { term: TERM, at }
 }
 
 fn clients() -> Vec<(&'static str, Message)> {
