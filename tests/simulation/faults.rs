@@ -51,10 +51,12 @@ pub(crate) enum Fault {
     Transfer,
     /// A node is told not to stand for a while.
     Retire,
+    /// A node misses what the others agree on, and then is the only one that any of them reaches.
+    Hub,
 }
 
 impl Fault {
-    /// All kinds.
+    /// All kinds but [`Fault::Hub`], which is drawn apart.
     pub(crate) const ALL: &[Self] = &[
         Self::Kill,
         Self::PowerCut,
@@ -76,6 +78,17 @@ impl Fault {
     ];
 }
 
+/// What a network with a hub looks like, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HubStage {
+    /// Nobody reaches the hub.
+    Missing,
+    /// Nobody reaches anybody.
+    Apart,
+    /// All reach the hub, and nobody else.
+    Star,
+}
+
 /// How something is put right.
 pub(crate) enum Mending {
     /// A machine has power again.
@@ -84,6 +97,8 @@ pub(crate) enum Mending {
     Disk(NodeId),
     /// The network is whole and fast again.
     Network,
+    /// The network with that hub looks otherwise.
+    Hub(NodeId, HubStage),
     /// A node may stand again.
     Stand(NodeId),
     /// A machine gets another disk, as soon as its old one can be done without.
@@ -188,6 +203,7 @@ impl World {
             Fault::Replace => self.replace_disk(id),
             Fault::Transfer => self.ask_to_hand_over(id),
             Fault::Retire => self.retire(id),
+            Fault::Hub => self.shape_for(id, HubStage::Missing),
         }
         self.schedule_fault();
     }
@@ -204,6 +220,7 @@ impl World {
             }
             Mending::Disk(id) => self.machine_mut(*id).disk.empty(),
             Mending::Network => self.network.heal(),
+            Mending::Hub(hub, stage) => self.shape_for(*hub, *stage),
             Mending::Stand(id) => self.allow_to_stand(*id),
             Mending::Exchange(id) => self.replace_disk(*id),
             Mending::Member(member) => self.register(*member),
@@ -416,6 +433,31 @@ impl World {
         self.cut(&ways);
         let delay = self.a_while();
         self.after(delay, Event::Mend(Mending::Network));
+    }
+
+    /// A stage of a network with a hub; it stays without a leader for long enough that the old one
+    /// feeds nobody when all reach the hub.
+    fn shape_for(&mut self, hub: NodeId, stage: HubStage) {
+        if !self.troubled {
+            return;
+        }
+        let ids = self.ids();
+        let all = ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b)));
+        let is_cut = |(a, b): &(NodeId, NodeId)| {
+            let touches = *a == hub || *b == hub;
+            a != b && (stage == HubStage::Apart || touches == (stage == HubStage::Missing))
+        };
+        let ways: Vec<_> = all.filter(is_cut).collect();
+        self.network.heal();
+        self.count(Counted::Cuts);
+        self.cut(&ways);
+        let timeout = self.plan.config.election_timeout;
+        let (lasts, next) = match stage {
+            HubStage::Missing => (self.a_while(), Mending::Hub(hub, HubStage::Apart)),
+            HubStage::Apart => (timeout * 3, Mending::Hub(hub, HubStage::Star)),
+            HubStage::Star => (timeout * 12, Mending::Network),
+        };
+        self.after(lasts, Event::Mend(next));
     }
 
     /// Lets these ways carry nothing; sessions on them die in the end, or last until it is over.

@@ -99,6 +99,8 @@ impl Plan {
         plan.draw_witness(&mut apart);
         let mut apart = Rng::new(rng.clone().number() ^ 2);
         plan.draw_epochs(&mut apart);
+        let mut apart = Rng::new(rng.clone().number() ^ 3);
+        plan.draw_hubs(&mut apart);
         plan
     }
 
@@ -122,6 +124,15 @@ impl Plan {
             self.nodes = 2;
             self.spares = rng.pick(&[0, 1, 1, 2]);
             self.config.promotes = self.spares > 0 && rng.chance(800);
+        }
+    }
+
+    /// Lets one of eight have hubs, and little else, so that what a hub needs has the time.
+    fn draw_hubs(&mut self, rng: &mut Rng) {
+        if self.nodes > 3 && rng.chance(400) {
+            self.faults.truncate(2);
+            self.faults.extend([Fault::Hub; 2]);
+            self.fault_millis = (2000, 8000);
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("1: a leader with leaves keeps leading", 5, 300, leaves),
     scenario("1: and does so for ten minutes", 5, 4, leaves_for_long),
     scenario("2: a leader without a quorum is replaced", 5, 300, bridge),
+    scenario("3: a hub that was away comes to lead", 5, 300, stale_hub),
+    scenario("3: and one that led alone", 5, 300, hub_that_led_alone),
     scenario("4: a cut link in a chain changes nothing", 3, 300, chain),
     scenario(
         "5: a leader that only sends is replaced",
@@ -141,6 +143,38 @@ fn bridge(world: &mut World) {
     writes_flow(world, seconds(20), 4);
     before.cost(world, 1, TIES);
     heals(world, leader, &before, 1);
+}
+
+fn stale_hub(world: &mut World) {
+    comes_to_lead(world, n(5));
+}
+
+fn hub_that_led_alone(world: &mut World) {
+    comes_to_lead(world, n(1));
+}
+
+/// The others go on without the hub, until they reach nobody but it: then nobody but the hub can
+/// lead, and it lacks what they agreed on.
+fn comes_to_lead(world: &mut World, hub: NodeId) {
+    settle(world, n(1));
+    let ways = ways_of(world);
+    let of_hub = |(a, b): &&(NodeId, NodeId)| *a == hub || *b == hub;
+    let (to_hub, others): (Vec<_>, Vec<_>) = ways.iter().partition(of_hub);
+    world.cut(&to_hub);
+    world.ask_to_write(hub, None);
+    world.run_for(seconds(2));
+    world.cut(&others);
+    world.run_for(timeouts(3));
+    let before = Mark::of(world);
+    world.network.heal();
+    world.cut(&others);
+    writes_again(world, timeouts(8));
+    assert!(world.tally.of(Counted::Supplied) > 0, "it took a log");
+    before.cost(world, 1, 1 + TIES);
+    writes_flow(world, seconds(10), 4);
+    assert_eq!(world.status(hub).leader, Some(hub), "nobody else can");
+    let before = Mark::of(world);
+    heals(world, hub, &before, 0);
 }
 
 fn leader_only_sends(world: &mut World) {
