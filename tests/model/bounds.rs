@@ -34,6 +34,9 @@ pub(crate) enum Start {
     Fresh,
     /// Node 1 leads term 1, and everything that was said has arrived.
     Led,
+    /// The same; then node 1 wrote something that reached nobody, and node 2 leads term 2, of which
+    /// node 1 knows nothing.
+    Parted,
 }
 
 /// A world.
@@ -58,6 +61,9 @@ pub(crate) struct Bounds {
     /// Who is to vote after the change, and who is to belong to the cluster no longer.
     pub(crate) promoted: &'static [u64],
     pub(crate) removed: &'static [u64],
+    /// Which node may wait for long, as a leader does before it gives up: then, as a candidate, it
+    /// has its log filled up.
+    in_vain: Option<usize>,
     /// Whether there is a witness; and whether it answers at once.
     pub(crate) witness: bool,
     pub(crate) witness_at_once: bool,
@@ -90,8 +96,11 @@ const NEWS_OF_NO_ENTRY: &[Kind] = &[Kind::Beat, Kind::BeatReply, Kind::Commit];
 /// A pre-vote binds nobody, whenever it comes.
 const SOUNDINGS: &[Kind] = &[Kind::PreVote, Kind::PreVoteReply];
 
+/// To ask for entries binds nobody either.
+const QUESTIONS: &[Kind] = &[Kind::PreVote, Kind::PreVoteReply, Kind::SupplyRequest];
+
 /// All of them.
-pub(crate) const WORLDS: [Bounds; 15] = [
+pub(crate) const WORLDS: [Bounds; 17] = [
     Bounds {
         name: "first election",
         start: Start::Fresh,
@@ -164,6 +173,30 @@ pub(crate) const WORLDS: [Bounds; 15] = [
         wide: Left::ticks(1),
         frail: Some(1),
         sights: &[Sight::Written, Sight::ElectedAfterCrash],
+        ..Bounds::CALM
+    },
+    Bounds {
+        name: "a log is filled up",
+        left: Left {
+            resignations: 3,
+            writes: 1,
+            ..Left::NOTHING
+        },
+        at_once: QUESTIONS,
+        in_vain: Some(2),
+        sights: &[Sight::Written, Sight::Supplied, Sight::LedBySupply],
+        ..Bounds::CALM
+    },
+    Bounds {
+        name: "a log gives way to another",
+        start: Start::Parted,
+        left: Left {
+            resignations: 4,
+            ..Left::NOTHING
+        },
+        at_once: QUESTIONS,
+        in_vain: Some(0),
+        sights: &[Sight::Exchanged, Sight::LedBySupply],
         ..Bounds::CALM
     },
     Bounds {
@@ -283,6 +316,7 @@ impl Bounds {
         frail: None,
         promoted: &[],
         removed: &[],
+        in_vain: None,
         witness: false,
         witness_at_once: false,
         sights: &[],
@@ -334,6 +368,10 @@ impl Bounds {
 
     pub(crate) fn brings_at_once(&self, kind: Kind) -> bool {
         self.at_once.contains(&kind)
+    }
+
+    pub(crate) fn waits_in_vain(&self, at: usize) -> bool {
+        self.in_vain == Some(at)
     }
 
     pub(crate) fn is_frail(&self, at: usize) -> bool {

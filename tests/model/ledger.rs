@@ -62,6 +62,9 @@ pub(crate) struct Ledger {
     /// What the witness of a pair holds.
     pub(crate) register: Kept,
     pub(crate) has_command: bool,
+    /// Whether a candidate took what its log lacked; and whether it gave up something for that.
+    pub(crate) has_supplied: bool,
+    pub(crate) has_exchanged: bool,
     /// The highest term that anybody had reached when a node crashed.
     pub(crate) crashed_in: Option<Term>,
 }
@@ -85,6 +88,8 @@ impl Ledger {
             agreed,
             register: Kept::default(),
             has_command: false,
+            has_supplied: false,
+            has_exchanged: false,
             crashed_in: None,
         }
     }

@@ -18,6 +18,9 @@ pub(crate) enum Sight {
     LedJointly,
     Alone,
     PairAgain,
+    Supplied,
+    Exchanged,
+    LedBySupply,
 }
 
 impl Sight {
@@ -34,6 +37,13 @@ impl Sight {
                 Property::sometimes("a node leads while a change is joint", led_jointly)
             }
             Self::Alone => Property::sometimes("one of a pair goes on alone", alone),
+            Self::Supplied => Property::sometimes("a candidate takes what it lacks", supplied),
+            Self::Exchanged => {
+                Property::sometimes("a candidate gives up its log for another", exchanged)
+            }
+            Self::LedBySupply => {
+                Property::sometimes("a leader is elected after that", led_by_supply)
+            }
             Self::PairAgain => {
                 Property::sometimes("a register is reset after it named one", pair_again)
             }
@@ -42,7 +52,7 @@ impl Sight {
 }
 
 fn elected(model: &Exploration, world: &World) -> bool {
-    let first = u64::from(model.bounds().start == Start::Led);
+    let first = u64::from(model.bounds().start != Start::Fresh);
     world.leaders().any(|place| place.term.0 > first)
 }
 
@@ -69,6 +79,24 @@ fn alone(_: &Exploration, world: &World) -> bool {
 fn pair_again(_: &Exploration, world: &World) -> bool {
     let held = world.ledger.register.0;
     held.is_some_and(|held| held.number > 2 && matches!(held.word, Word::Pair(..)))
+}
+
+fn supplied(_: &Exploration, world: &World) -> bool {
+    world.ledger.has_supplied
+}
+
+fn exchanged(_: &Exploration, world: &World) -> bool {
+    world.ledger.has_exchanged
+}
+
+fn led_by_supply(model: &Exploration, world: &World) -> bool {
+    let mut leaders = world.leaders();
+    let waits = |member| {
+        (0..)
+            .zip(&world.places)
+            .any(|(at, place)| place.member == member && model.bounds().waits_in_vain(at))
+    };
+    world.ledger.has_supplied && leaders.any(|place| waits(place.member))
 }
 
 fn led_jointly(_: &Exploration, world: &World) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use remember::consensus::{
     Change, ClusterId, Configuration, Epoch, Incarnation, Input, MemberId, Membership, NodeId,
     Ticket,
@@ -52,8 +53,11 @@ pub(crate) fn start(bounds: &Bounds) -> Result<World, Breach> {
             world.link(a, b, &calm)?;
         }
     }
-    if bounds.start == Start::Led {
-        settle(&mut world, &calm)?;
+    if bounds.start != Start::Fresh {
+        settle(&mut world, None, &calm)?;
+        if bounds.start == Start::Parted {
+            part(&mut world, &calm)?;
+        }
         if !bounds.promoted.is_empty() {
             welcome(&mut world, &calm)?;
         }
@@ -61,16 +65,33 @@ pub(crate) fn start(bounds: &Bounds) -> Result<World, Breach> {
     Ok(world)
 }
 
-/// Lets everything arrive until nothing is on its way, in the order of the links.
-fn settle(world: &mut World, calm: &Nature) -> Result<(), Breach> {
+/// Lets everything arrive until nothing is on its way, in the order of the links; but for one who is
+/// cut off.
+fn settle(world: &mut World, cut: Option<usize>, calm: &Nature) -> Result<(), Breach> {
     for _ in 0..MESSAGES_MAX {
         let Some(flight) = world.flights.iter().next().cloned() else {
             break;
         };
         world.flights.remove(&flight);
+        if [flight.from, flight.to].map(Some).contains(&cut) {
+            continue;
+        }
         world.deliver(&flight, calm)?;
     }
     world.flights.clear();
+    Ok(())
+}
+
+/// The first node writes for itself alone, and the others go on without it.
+fn part(world: &mut World, calm: &Nature) -> Result<(), Breach> {
+    let (ticket, command) = (Ticket(0), Bytes::from_static(b"alone"));
+    world.take(0, &Input::Propose { ticket, command }, calm)?;
+    for at in [2, 1] {
+        settle(world, Some(0), calm)?;
+        world.tick(at, calm)?;
+    }
+    settle(world, Some(0), calm)?;
+    assert!(world.places[1].leads, "the others elected one of them");
     Ok(())
 }
 
@@ -80,7 +101,7 @@ fn welcome(world: &mut World, calm: &Nature) -> Result<(), Breach> {
     let leader = leader.expect("two voters elected one of them");
     let (ticket, change) = (Ticket(0), Change::Learn(member(3)));
     world.take(leader, &Input::Change { ticket, change }, calm)?;
-    settle(world, calm)?;
+    settle(world, None, calm)?;
     let node = &world.places[leader].node;
     let membership = Membership {
         cluster: ClusterId(1),
@@ -93,5 +114,5 @@ fn welcome(world: &mut World, calm: &Nature) -> Result<(), Breach> {
     for peer in 0..2 {
         world.link(2, peer, calm)?;
     }
-    settle(world, calm)
+    settle(world, None, calm)
 }

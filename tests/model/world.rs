@@ -5,7 +5,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use remember::consensus::{Config, Hello, Input, LinkEvent, Output, Record, Rejection, Ticket};
+use remember::consensus::{
+    Config, Event, Hello, Input, LinkEvent, Output, Record, Rejection, Ticket,
+};
 
 use super::bounds::{Bounds, Left};
 use super::ledger::{Breach, Ledger, Rule};
@@ -41,7 +43,7 @@ pub(crate) enum Step {
     Repeat(Arc<Flight>),
     /// A node has waited long enough for something that did not happen.
     Tick(usize),
-    /// A leader has heard nobody for so long that it gives up.
+    /// A leader has heard nobody for so long that it gives up, or another node waits for so long.
     Resign(usize),
     /// The platter of a node has everything that was written.
     Sync(usize),
@@ -77,7 +79,7 @@ impl World {
                 (place.has_waiting(), Step::Sync(at)),
                 (left.ticks > 0 && !leads, Step::Tick(at)),
                 (
-                    left.resignations > 0 && (leads || bounds.witness),
+                    left.resignations > 0 && (leads || bounds.witness || bounds.waits_in_vain(at)),
                     Step::Resign(at),
                 ),
                 (left.restarts > 0 && bounds.is_frail(at), Step::Restart(at)),
@@ -191,7 +193,7 @@ impl World {
         self.carry_out(at, &outputs, nature)
     }
 
-    fn tick(&mut self, at: usize, nature: &Nature) -> Result<(), Breach> {
+    pub(crate) fn tick(&mut self, at: usize, nature: &Nature) -> Result<(), Breach> {
         let (place, outputs) = nature.memory.turn(&self.places[at], None);
         self.places[at] = place;
         self.carry_out(at, &outputs, nature)
@@ -303,6 +305,13 @@ impl World {
                 }
                 Output::Witness { request, ask } => {
                     answers.extend(self.ask_witness(at, *request, ask, nature));
+                }
+                Output::Event(Event::Supplied { .. }) => {
+                    let cuts =
+                        |output: &Output| matches!(output, Output::Event(Event::Truncated { .. }));
+                    let ledger = Arc::make_mut(&mut self.ledger);
+                    ledger.has_supplied = true;
+                    ledger.has_exchanged |= outputs.iter().any(cuts);
                 }
                 Output::Refused { .. }
                 | Output::ChangeEnded {
