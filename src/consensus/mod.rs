@@ -17,7 +17,8 @@
 //!
 //! The parts: [`Node`] routes each input; `election` wins and loses terms; `suspicion` decides
 //! when a leader is thought gone; `append` is the follower's log, `replication` the leader's;
-//! `supply` lets a candidate have what its log lacks; `progress` is one follower as the leader sees it; `read` confirms linearizable reads;
+//! `supply` lets a candidate have what its log lacks; `progress` is one follower as the leader sees
+//! it; `read` confirms linearizable reads;
 //! `forward` passes requests to the leader; `transfer` hands over; `configuration` says who belongs
 //! and what they agree on, `change` changes that, and `upkeep` does so by itself; `witness` lets
 //! one of two go on alone; `identity` judges who comes, and `boots` tells a disk from its copies;

@@ -16,7 +16,8 @@ use crate::consensus::{
 /// - no term above [`Term::MAX`], no index above [`limits::INDEX_MAX`], and who speaks as a leader
 ///   or to one has a term that is not 0;
 /// - a position has an index exactly if it has a term, and no term above that of its message;
-/// - the entries of an append or a supply are consecutive from `prev.index + 1`, their terms never fall and
+/// - the entries of an append or a supply are consecutive from `prev.index + 1`, their terms never
+///   fall and
 ///   none is above the leader's;
 /// - commands are not empty, and neither they nor any list exceed their limit;
 /// - `alive` is in strictly rising order.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use remember::consensus::{Boot, Input, MemberId, NodeId};
 
 use super::disk::Disk;
+use super::hub::HubStage;
 use super::machine::Gone;
 use super::sim_disk::Fault as DiskFault;
 use super::tally::Counted;
@@ -78,17 +79,6 @@ impl Fault {
     ];
 }
 
-/// What a network with a hub looks like, one after the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum HubStage {
-    /// Nobody reaches the hub.
-    Missing,
-    /// Nobody reaches anybody.
-    Apart,
-    /// All reach the hub, and nobody else.
-    Star,
-}
-
 /// How something is put right.
 pub(crate) enum Mending {
     /// A machine has power again.
@@ -121,7 +111,7 @@ impl Mending {
     /// Whom it is for.
     fn machine(&self) -> Option<NodeId> {
         match self {
-            Self::Network => None,
+            Self::Network | Self::Hub(..) => None,
             Self::Member(member) => Some(member.id),
             Self::Power(id)
             | Self::Disk(id)
@@ -433,31 +423,6 @@ impl World {
         self.cut(&ways);
         let delay = self.a_while();
         self.after(delay, Event::Mend(Mending::Network));
-    }
-
-    /// A stage of a network with a hub; it stays without a leader for long enough that the old one
-    /// feeds nobody when all reach the hub.
-    fn shape_for(&mut self, hub: NodeId, stage: HubStage) {
-        if !self.troubled {
-            return;
-        }
-        let ids = self.ids();
-        let all = ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b)));
-        let is_cut = |(a, b): &(NodeId, NodeId)| {
-            let touches = *a == hub || *b == hub;
-            a != b && (stage == HubStage::Apart || touches == (stage == HubStage::Missing))
-        };
-        let ways: Vec<_> = all.filter(is_cut).collect();
-        self.network.heal();
-        self.count(Counted::Cuts);
-        self.cut(&ways);
-        let timeout = self.plan.config.election_timeout;
-        let (lasts, next) = match stage {
-            HubStage::Missing => (self.a_while(), Mending::Hub(hub, HubStage::Apart)),
-            HubStage::Apart => (timeout * 3, Mending::Hub(hub, HubStage::Star)),
-            HubStage::Star => (timeout * 12, Mending::Network),
-        };
-        self.after(lasts, Event::Mend(next));
     }
 
     /// Lets these ways carry nothing; sessions on them die in the end, or last until it is over.

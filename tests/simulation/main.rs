@@ -36,6 +36,7 @@ mod faults;
 mod founding;
 mod healing;
 mod history;
+mod hub;
 mod image;
 #[path = "../support/linearizability/mod.rs"]
 mod linearizability;

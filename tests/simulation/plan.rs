@@ -127,7 +127,8 @@ impl Plan {
         }
     }
 
-    /// Lets one of eight have hubs, and little else, so that what a hub needs has the time.
+    /// Lets two of five with four nodes or more have hubs, and little else, so that what a hub
+    /// needs has the time.
     fn draw_hubs(&mut self, rng: &mut Rng) {
         if self.nodes > 3 && rng.chance(400) {
             self.faults.truncate(2);
