@@ -1,12 +1,12 @@
 //! The witness of a pair, as an operator sees it (R17): what those who vote say of it, and the
 //! object that it is.
 //!
-//! The object is a ConfigMap that is made empty: what it holds is the members' own. It goes with its
-//! cluster, also where volumes stay. A cluster that is made anew on them finds an empty one, as one
-//! does whose object somebody has deleted, and to an empty one both members of a pair agree before
-//! either may go on without the other. So nothing is lost with it, and what an earlier one held
-//! could only mislead. For the same reason it is emptied where it is of an earlier cluster, in whose
-//! place a new epoch has begun (R14): its members would take that for no answer for ever.
+//! The object is a ConfigMap that is made empty: what it holds is the members' own. It goes with
+//! its cluster, also where volumes stay. A cluster that is made anew on them finds an empty one, as
+//! one does whose object somebody has deleted, and to an empty one both members of a pair agree
+//! before either may go on without the other. So nothing is lost with it, and what an earlier one
+//! held could only mislead. For the same reason it is emptied where it is of an earlier cluster, in
+//! whose place a new epoch has begun (R14): its members would take that for no answer for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,7 +119,7 @@ pub(super) async fn keep(
     }
 }
 
-/// What the object holds, if it says itself that this is of another cluster than the nodes are of.
+/// What the object holds, if it says itself that this is of another cluster than the nodes.
 fn of_an_earlier_cluster(found: &ConfigMap, view: &View) -> Option<String> {
     let seated = view
         .seated
@@ -149,7 +149,7 @@ async fn empty(
         Err(trouble) if trouble.is_conflict() => Ok(()),
         emptied => {
             emptied?;
-            info!(cluster = %key, name, held, "what the witness held of an earlier cluster is gone");
+            info!(cluster = %key, name, held, "the witness is rid of an earlier cluster");
             Ok(())
         }
     }
