@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long something that Kubernetes does by itself may take, and how often to look.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long something that Kubernetes does by itself may take on a busy machine, and how often to
+/// look.
+const PATIENCE: Duration = Duration::from_mins(4);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A cluster by its name, standing or not.
@@ -88,6 +89,36 @@ impl Cluster {
     /// The same, where it may fail.
     pub(crate) fn kubectl_output(&self, arguments: &[&str]) -> Output {
         output_of(&mut self.kubectl_command(arguments))
+    }
+
+    /// Kills the API server.
+    pub(crate) fn stop_api(&self) {
+        demand(self.tool("component").args(["stop", "apiserver"]));
+    }
+
+    /// Starts it again, and waits until it answers.
+    pub(crate) fn start_api(&self) {
+        demand(self.tool("component").args(["start", "apiserver"]));
+        wait_for("the API server", || {
+            let ready = self.kubectl_output(&["get", "--raw", "/readyz"]);
+            ready.status.success().then_some(())
+        });
+    }
+
+    /// A machine without power sends nothing, not even that its connections end.
+    pub(crate) fn power_off(&self, node: &str) {
+        demand(self.tool("cable").args(["pull", node]));
+        demand(self.tool("component").args(["stop", node]));
+    }
+
+    /// Lets a machine start again, and waits until Kubernetes has it.
+    pub(crate) fn power_on(&self, node: &str) {
+        demand(self.tool("cable").args(["plug", node]));
+        demand(self.tool("component").args(["start", node]));
+        wait_for("the machine to come back", || {
+            let known = ["get", "node", node, "--ignore-not-found", "--no-headers"];
+            self.kubectl(&known).contains(" Ready").then_some(())
+        });
     }
 
     /// The names of its machines.

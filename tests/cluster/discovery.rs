@@ -41,7 +41,7 @@ pub(crate) fn pods_find_each_other(cluster: &Cluster) {
     });
 
     // Nobody is left to tell where the others are, but what each has kept.
-    demand(cluster.tool("component").args(["stop", "apiserver"]));
+    cluster.stop_api();
     pods.kill_all();
     let last = wait_for("a leader without an API server", || {
         pods.leader_seen().filter(|now| now.term > after.term)
@@ -49,11 +49,7 @@ pub(crate) fn pods_find_each_other(cluster: &Cluster) {
     wait_for("three nodes that hear each other", || {
         (pods.alive() == 3).then_some(())
     });
-    demand(cluster.tool("component").args(["start", "apiserver"]));
-    wait_for("the API server", || {
-        let version = cluster.kubectl_output(&["get", "--raw", "/readyz"]);
-        version.status.success().then_some(())
-    });
+    cluster.start_api();
     wait_for("all pods to be ready again", || {
         (pods.ready() == 3).then_some(())
     });

@@ -114,26 +114,11 @@ fn machine_is_drained(hello: &Hello<'_>, leader: &Leader) -> Leader {
 }
 
 fn machine_has_no_power(hello: &Hello<'_>, leader: &Leader) -> Leader {
-    power_off(hello.cluster, &leader.node);
+    let node = &leader.node;
+    hello.cluster.power_off(node);
     let next = hello.next_leader(leader);
-    power_on(hello.cluster, &leader.node);
+    hello.cluster.power_on(node);
     next
-}
-
-/// A machine without power sends nothing, not even that its connections end.
-pub(crate) fn power_off(cluster: &Cluster, node: &str) {
-    demand(cluster.tool("cable").args(["pull", node]));
-    demand(cluster.tool("component").args(["stop", node]));
-}
-
-/// Waits until Kubernetes has it back.
-pub(crate) fn power_on(cluster: &Cluster, node: &str) {
-    demand(cluster.tool("cable").args(["plug", node]));
-    demand(cluster.tool("component").args(["start", node]));
-    wait_for("the machine to come back", || {
-        let ready = cluster.kubectl(&["get", "node", node, "--no-headers"]);
-        ready.contains(" Ready").then_some(())
-    });
 }
 
 /// While no API server answers, the nodes elect as ever; the label follows once there is one. And
@@ -144,7 +129,7 @@ pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
     make_namespace(cluster, "outage");
     let hello = Hello::apply_patient(cluster, "outage", "hello");
     let before = hello.settle();
-    demand(cluster.tool("component").args(["stop", "apiserver"]));
+    cluster.stop_api();
     hello.node_of(&before.pod).signal(Signal::KILL);
     let elected = wait_for("a leader among the sidecars", || {
         told_leader(&hello).filter(|(_, term)| *term > before.term)
@@ -153,11 +138,7 @@ pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
         operator.signal(Signal::KILL);
     }
     demand_stays(&hello, &elected, Duration::from_mins(1));
-    demand(cluster.tool("component").args(["start", "apiserver"]));
-    wait_for("the API server", || {
-        let ready = cluster.kubectl_output(&["get", "--raw", "/readyz"]);
-        ready.status.success().then_some(())
-    });
+    cluster.start_api();
     let after = hello.next_label(&before);
     assert_eq!(
         (after.pod.as_str(), after.term),

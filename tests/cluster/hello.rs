@@ -136,6 +136,11 @@ impl<'a> Hello<'a> {
         manifest
     }
 
+    /// How many pods it has, as the story goes.
+    pub(crate) fn replicas(&self) -> usize {
+        self.replicas.get()
+    }
+
     /// Asks for another number of pods, as people do, without waiting for them.
     pub(crate) fn scale(&self, replicas: usize) {
         let resource = format!("remembercluster/{}", self.name);
@@ -216,6 +221,20 @@ impl<'a> Hello<'a> {
         next
     }
 
+    /// Rolls it to another template, and waits for that: never two pods are missing (R4).
+    pub(crate) fn roll(&self, version: &str) -> Leader {
+        self.cluster.apply(&self.manifest(version));
+        wait_for("all pods to be new", || {
+            let (pods, all) = (self.pods(), self.replicas.get());
+            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+            assert!(ready + 1 >= all, "several pods are missing at once");
+            let is_new =
+                |pod: &&Value| pod["metadata"]["annotations"]["example.com/version"] == version;
+            (pods.iter().filter(is_new).count() == all).then_some(())
+        });
+        self.settle()
+    }
+
     /// Waits until clients of the leader's Service are answered by this leader, on all machines but
     /// one, which may be the one that is cut off.
     pub(crate) fn reach(&self, leader: &Leader) {
@@ -281,9 +300,10 @@ impl<'a> Hello<'a> {
         node.unwrap_or_else(|| panic!("no node runs in {pod}"))
     }
 
-    /// Deletes it, and does not wait for that.
+    /// Deletes it, if it is there, and does not wait for that.
     pub(crate) fn forget(&self) {
-        self.kubectl(&["delete", "remembercluster", &self.name, "--wait=false"]);
+        let options = ["--wait=false", "--ignore-not-found"];
+        self.kubectl(&[&["delete", "remembercluster", &self.name], &options[..]].concat());
     }
 
     /// Deletes it, and waits until nothing is left of it but volumes.

@@ -200,15 +200,7 @@ pub(crate) fn a_new_template_costs_one_change_of_leader(cluster: &Cluster) {
     let hello = Hello::apply_patient(cluster, "rolling", "hello");
     let before = hello.settle();
     let transitions = hello.seen()["status"]["leaderTransitions"].clone();
-    cluster.apply(&hello.manifest("2"));
-    wait_for("all pods to be new", || {
-        let pods = hello.pods();
-        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-        assert!(ready + 1 >= 3, "several pods are missing at once");
-        let is_new = |pod: &&Value| pod["metadata"]["annotations"]["example.com/version"] == "2";
-        (pods.iter().filter(is_new).count() == 3).then_some(())
-    });
-    let after = hello.settle();
+    let after = hello.roll("2");
     assert!(after.term > before.term);
     let seen = hello.seen();
     let moved =

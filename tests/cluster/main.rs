@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   make cluster                           all stories, in order, on one cluster
-//!   REMEMBER_STORY=image make cluster      those with that in their name
+//!   REMEMBER_STORY=image,disk make cluster those with one of these in their name
 //! ```
 //!
 //! A cluster that cannot start is a failure, never a reason to skip. When this process ends,
@@ -20,6 +20,7 @@
 mod cluster;
 mod custom_resource;
 mod discovery;
+mod disks;
 mod faults;
 mod figures;
 mod half_api;
@@ -32,7 +33,9 @@ mod pair;
 mod processes;
 mod refusals;
 mod scale;
+mod seats;
 mod stories;
+mod unrest;
 mod workload;
 mod writer;
 
@@ -43,7 +46,7 @@ use cluster::Cluster;
 use history::History;
 
 /// How many volumes each machine has: a pod that is gone leaves its own behind, in use for ever.
-const VOLUMES: usize = 18;
+const VOLUMES: usize = 27;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();
@@ -57,12 +60,13 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     let wanted = std::env::var("REMEMBER_STORY").unwrap_or_default();
+    let is_wanted = |name: &str| wanted.split(',').any(|one| name.contains(one));
     let mut chosen: Vec<_> = (stories::STORIES.iter())
-        .filter(|(name, ..)| name.contains(&wanted))
+        .filter(|(name, ..)| is_wanted(name))
         .collect();
     if !wanted.is_empty() {
         let elsewhere = stories::ELSEWHERE.iter();
-        chosen.extend(elsewhere.filter(|(name, ..)| name.contains(&wanted)));
+        chosen.extend(elsewhere.filter(|(name, ..)| is_wanted(name)));
     }
     if chosen.is_empty() {
         println!("no story has '{wanted}' in its name");
@@ -72,7 +76,7 @@ fn run() -> ExitCode {
     let tunables = leftovers::tunables();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         cluster.up(Some(std::process::id()));
-        cluster.load(&cluster::root().join("target/image/remember.tar"));
+        workload::load_image(&cluster);
         workload::provide_volumes(&cluster, VOLUMES);
         let mut history = History::begin(&cluster);
         if let Ok(rounds) = std::env::var(figures::ROUNDS) {

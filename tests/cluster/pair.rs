@@ -4,11 +4,10 @@
 use serde_json::Value;
 
 use crate::cluster::{Cluster, wait_for};
-use crate::faults::{power_off, power_on};
 use crate::hello::{Hello, Leader};
 use crate::helm;
 use crate::install::rights;
-use crate::scale::{demand_disruptions, event_reasons, members, scale_to, voters};
+use crate::scale::demand_disruptions;
 use crate::workload::make_namespace;
 use crate::writer::Writer;
 
@@ -46,11 +45,11 @@ pub(crate) fn a_pair_survives_the_loss_of_either(cluster: &Cluster) {
         "{said}"
     );
 
-    scale_to(&hello, 3, &writer);
-    scale_to(&hello, 2, &writer);
+    hello.scale_to(3, &writer);
+    hello.scale_to(2, &writer);
     be_whole(&hello);
-    scale_to(&hello, 1, &writer);
-    scale_to(&hello, 2, &writer);
+    hello.scale_to(1, &writer);
+    hello.scale_to(2, &writer);
     be_whole(&hello);
     writer.finish(&hello);
     // Of which nothing is left, the witness as little as the rest.
@@ -62,7 +61,7 @@ pub(crate) fn a_pair_survives_the_loss_of_either(cluster: &Cluster) {
 fn go_on_alone(hello: &Hello<'_>, leader: &Leader, writer: &Writer) -> Leader {
     println!("  {} in term {} is lost", leader.pod, leader.term);
     writer.goes_on();
-    power_off(hello.cluster, &leader.node);
+    hello.cluster.power_off(&leader.node);
     let next = hello.next_leader(leader);
     assert!(
         next.term > leader.term && next.pod != leader.pod,
@@ -76,7 +75,7 @@ fn go_on_alone(hello: &Hello<'_>, leader: &Leader, writer: &Writer) -> Leader {
     let register = register(hello).unwrap_or_default();
     assert!(register.contains("sole"), "{register}");
     writer.goes_on();
-    power_on(hello.cluster, &leader.node);
+    hello.cluster.power_on(&leader.node);
     let whole = be_whole(hello);
     writer.goes_on();
     whole
@@ -92,18 +91,15 @@ fn lose_the_witness(hello: &Hello<'_>, writer: &Writer) {
     assert_ne!(uid(hello), before.1);
     writer.goes_on();
     wait_for("its loss to be told", || {
-        event_reasons(hello)
-            .contains("WitnessMadeAgain")
-            .then_some(())
+        let told = hello.event_reasons();
+        told.contains("WitnessMadeAgain").then_some(())
     });
 }
 
 /// Waits until both are there with their votes, and the witness says so: from then on either may be
 /// lost.
 fn be_whole(hello: &Hello<'_>) -> Leader {
-    wait_for("both to have votes", || {
-        (members(hello) == voters(2)).then_some(())
-    });
+    wait_for("both to have votes", || hello.all_vote().then_some(()));
     // A lost one is noticed after a while only, because nobody asks for it as long as all is well.
     wait_for("the witness to name both", || {
         register(hello).filter(|register| register.contains("pair"))

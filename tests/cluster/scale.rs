@@ -1,10 +1,8 @@
 //! Pods come and go, with their disks and without, while a client writes: what was acknowledged is
 //! there in the end, and each step is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
-
-use serde_json::Value;
 
 use crate::cluster::{Cluster, wait_for};
 use crate::hello::{Hello, is_ready, watch_for};
@@ -22,25 +20,25 @@ pub(crate) fn pods_come_and_go_and_nothing_is_lost(cluster: &Cluster) {
     make_namespace(cluster, "scale");
     let hello = Hello::apply_patient(cluster, "scale", "hello");
     hello.settle();
-    let founders = uids(&hello);
+    let founders = hello.uids();
     let writer = Writer::begin(&hello);
     writer.goes_on();
 
-    scale_to(&hello, 5, &writer);
+    hello.scale_to(5, &writer);
     demand_disruptions(&hello, 2);
-    assert_eq!(volumes(&hello).len(), 5);
+    assert_eq!(hello.claims().len(), 5);
     // That they had come before they voted is told only where somebody looked in between.
-    let told = event_reasons(&hello);
+    let told = hello.event_reasons();
     assert!(told.contains("MemberPromoted"), "{told:?}");
 
-    scale_to(&hello, 3, &writer);
+    hello.scale_to(3, &writer);
     demand_disruptions(&hello, 1);
-    let told = event_reasons(&hello);
+    let told = hello.event_reasons();
     for reason in ["Scaling", "MemberRemoved"] {
         assert!(told.contains(reason), "{reason} is missing: {told:?}");
     }
-    assert_eq!(uids(&hello), founders, "a pod that stays was replaced");
-    assert_eq!(volumes(&hello).len(), 5, "volumes are kept");
+    assert_eq!(hello.uids(), founders, "a pod that stays was replaced");
+    assert_eq!(hello.claims().len(), 5, "volumes are kept");
 
     // Two are refused without a witness, and nothing changes.
     let resource = "remembercluster/hello";
@@ -51,17 +49,17 @@ pub(crate) fn pods_come_and_go_and_nothing_is_lost(cluster: &Cluster) {
         "{said}"
     );
 
-    scale_to(&hello, 1, &writer);
+    hello.scale_to(1, &writer);
     demand_disruptions(&hello, 1);
-    scale_to(&hello, 3, &writer);
-    assert_eq!(volumes(&hello).len(), 5, "they came back on their volumes");
+    hello.scale_to(3, &writer);
+    assert_eq!(hello.claims().len(), 5, "they came back on their volumes");
     assert_eq!(hello.condition("Stalled").0, "False");
 
     // Whoever is needed and not there holds up those who would leave (R5).
-    scale_to(&hello, 5, &writer);
+    hello.scale_to(5, &writer);
     demand_stalls_without(&hello);
     writer.goes_on();
-    scale_to(&hello, 3, &writer);
+    hello.scale_to(3, &writer);
     writer.finish(&hello);
     hello.delete();
 }
@@ -73,38 +71,26 @@ pub(crate) fn disks_that_end_with_their_pods_lose_nothing(cluster: &Cluster) {
     make_namespace(cluster, "ephemeral");
     let hello = Hello::apply_ephemeral(cluster, "ephemeral", "hello");
     let first = hello.settle();
-    assert_eq!(volumes(&hello), BTreeSet::new());
-    let founders = disks(&hello);
+    assert_eq!(hello.claims(), BTreeSet::new());
+    let founders = hello.disks();
     let writer = Writer::begin(&hello);
     for pod in founders.keys() {
         writer.goes_on();
-        let before = disks(&hello);
+        let before = hello.disks();
         hello.kubectl(&["delete", "pod", pod, "--wait=false"]);
-        wait_for("its node to vote on another disk", || {
-            let now = disks(&hello);
-            let has_come = now.len() == 3 && now[pod] != before[pod];
-            (has_come && members(&hello) == voters(3)).then_some(())
-        });
+        hello.await_other_disk(pod, &before);
         hello.settle();
     }
-    let second = disks(&hello);
+    let second = hello.disks();
     assert!(
         founders.iter().all(|(pod, disk)| second[pod] != *disk),
         "{founders:?} {second:?}"
     );
     // The same by the operator, one at a time, and the leader last.
     writer.goes_on();
-    cluster.apply(&hello.manifest("2"));
-    wait_for("all pods to be new", || {
-        let pods = hello.pods();
-        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-        assert!(ready + 1 >= 3, "several pods are missing at once");
-        let is_new = |pod: &&Value| pod["metadata"]["annotations"]["example.com/version"] == "2";
-        (pods.iter().filter(is_new).count() == 3).then_some(())
-    });
-    let last = hello.settle();
+    let last = hello.roll("2");
     assert!(last.term > first.term);
-    let third = disks(&hello);
+    let third = hello.disks();
     assert!(
         second.iter().all(|(pod, disk)| third[pod] != *disk),
         "{second:?} {third:?}"
@@ -120,44 +106,17 @@ pub(crate) fn disks_that_end_with_their_pods_lose_nothing(cluster: &Cluster) {
 fn demand_new_epoch_without_disks(hello: &Hello<'_>, before: u64) {
     let epoch = |term: u64| term >> 32;
     assert_eq!(epoch(before), 1);
-    let old = disks(hello);
+    let old = hello.disks();
     hello.kubectl(&["delete", "pod", "--all", "--grace-period=0", "--force"]);
     wait_for("all nodes to vote on other disks", || {
-        let now = disks(hello);
+        let now = hello.disks();
         let are_new = now.len() == 3 && now.iter().all(|(pod, disk)| old[pod] != *disk);
-        (are_new && members(hello) == voters(3)).then_some(())
+        (are_new && hello.all_vote()).then_some(())
     });
     let after = hello.settle().term;
     assert_eq!(epoch(after), 2, "{after} after {before}");
-    let told = event_reasons(hello);
+    let told = hello.event_reasons();
     assert!(told.contains("DisksLost"), "{told:?}");
-}
-
-/// Waits until so many pods are members with votes, and the writes go on.
-pub(crate) fn scale_to(hello: &Hello<'_>, replicas: usize, writer: &Writer) {
-    println!("  to {replicas}");
-    hello.scale(replicas);
-    writer.goes_on();
-    wait_for("the members to be as many as are wanted", || {
-        let is_done = hello.condition("Reconciling").0 == "False";
-        (is_done && members(hello) == voters(replicas)).then_some(())
-    });
-    hello.settle();
-    let status = &hello.seen()["status"];
-    assert_eq!(status["replicas"], replicas, "{status}");
-    assert_eq!(status["voters"], replicas, "{status}");
-    let set = hello
-        .cluster
-        .ask(&["-n", &hello.namespace, "get", "statefulset", &hello.name]);
-    assert_eq!(set["spec"]["replicas"], replicas);
-    let roles = hello.pods().into_iter().map(|pod| {
-        let role = &pod["metadata"]["labels"]["remember.krest.io/role"];
-        role.as_str().unwrap_or_default().to_owned()
-    });
-    let roles: Vec<_> = roles.collect();
-    let leaders = roles.iter().filter(|role| *role == "leader").count();
-    assert_eq!((roles.len(), leaders), (replicas, 1), "{roles:?}");
-    writer.goes_on();
 }
 
 /// The machine of a pod that would have to stay is away: nobody leaves until it is back.
@@ -191,47 +150,6 @@ fn demand_stalls_without(hello: &Hello<'_>) {
     }
 }
 
-/// What the status says of each pod: its seat.
-pub(crate) fn members(hello: &Hello<'_>) -> BTreeMap<String, String> {
-    told(hello, "seat")
-}
-
-/// The disk of each pod's node.
-fn disks(hello: &Hello<'_>) -> BTreeMap<String, String> {
-    told(hello, "incarnation")
-}
-
-fn told(hello: &Hello<'_>, field: &str) -> BTreeMap<String, String> {
-    let seen = hello.seen();
-    let members = seen["status"]["members"].as_array();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let told = members.into_iter().flatten();
-    told.map(|one| (text(&one["pod"]), text(&one[field])))
-        .collect()
-}
-
-/// All of so many pods have votes.
-pub(crate) fn voters(replicas: usize) -> BTreeMap<String, String> {
-    let voter = |ordinal| (format!("hello-{ordinal}"), "voter".to_owned());
-    (0..replicas).map(voter).collect()
-}
-
-fn uids(hello: &Hello<'_>) -> BTreeMap<String, String> {
-    let pods = hello.pods().into_iter();
-    let uid = |pod: Value| {
-        let text = |field: &str| pod["metadata"][field].as_str().unwrap().to_owned();
-        (text("name"), text("uid"))
-    };
-    pods.map(uid).collect()
-}
-
-/// The claims of its volumes.
-fn volumes(hello: &Hello<'_>) -> BTreeSet<String> {
-    let of = format!("remember.krest.io/cluster={}", hello.name);
-    let claims = hello.kubectl(&["get", "persistentvolumeclaims", "-l", &of, "-o", "name"]);
-    claims.lines().map(str::to_owned).collect()
-}
-
 /// Waits until so many pods may be taken at once (R4).
 pub(crate) fn demand_disruptions(hello: &Hello<'_>, count: usize) {
     wait_for("the disruption budget to follow the voters", || {
@@ -244,13 +162,4 @@ pub(crate) fn demand_disruptions(hello: &Hello<'_>, count: usize) {
         ];
         (hello.cluster.ask(&budget)["spec"]["maxUnavailable"] == count).then_some(())
     });
-}
-
-pub(crate) fn event_reasons(hello: &Hello<'_>) -> BTreeSet<String> {
-    let events = hello
-        .cluster
-        .ask(&["-n", &hello.namespace, "get", "events.events.k8s.io"]);
-    let events = events["items"].as_array().cloned().unwrap_or_default();
-    let reason = |event: &Value| event["reason"].as_str().map(str::to_owned);
-    events.iter().filter_map(reason).collect()
 }

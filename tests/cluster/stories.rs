@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, demand, wait_for};
 use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
-use crate::{custom_resource, discovery, faults, install, leftovers, pair, refusals, scale};
+use crate::{
+    custom_resource, discovery, disks, faults, install, leftovers, pair, refusals, scale, unrest,
+};
 
 /// A story on a cluster that stands; it panics where the cluster does not do what it must.
 type Story = fn(&Cluster);
@@ -67,6 +69,11 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         2,
     ),
     (
+        "volumes_are_lost_kept_and_mixed_up",
+        disks::volumes_are_lost_kept_and_mixed_up,
+        5,
+    ),
+    (
         "pods_may_find_peers_and_nothing_else",
         install::pods_may_find_peers_and_nothing_else,
         1,
@@ -86,13 +93,23 @@ pub(crate) const STORIES: &[(&str, Story, usize)] = &[
         a_node_without_power_comes_back,
         0,
     ),
+    (
+        "a_machine_that_is_gone_for_good_is_replaced",
+        disks::a_machine_that_is_gone_for_good_is_replaced,
+        2,
+    ),
     ("operators_may_end", faults::operators_may_end, 2),
     (
         "half_of_all_calls_may_fail",
         faults::half_of_all_calls_may_fail,
         2,
     ),
-    // The last: Kubernetes takes a minute and more to be itself again after that.
+    // The last ones: Kubernetes takes a minute and more to be itself again after that.
+    (
+        "scaling_outlives_operators_and_the_api_server",
+        unrest::scaling_outlives_operators_and_the_api_server,
+        1,
+    ),
     (
         "the_api_server_is_not_needed_to_elect",
         faults::the_api_server_is_not_needed_to_elect,

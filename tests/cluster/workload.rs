@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, root};
 
 /// The class of the volumes that [`provide_volumes`] makes.
 pub(crate) const STORAGE_CLASS: &str = "local";
@@ -12,6 +12,11 @@ pub(crate) const STORAGE_CLASS: &str = "local";
 /// The image that the stories load.
 pub(crate) fn image() -> String {
     format!("remember:{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Gives that image to all machines.
+pub(crate) fn load_image(cluster: &Cluster) {
+    cluster.load(&root().join("target/image/remember.tar"));
 }
 
 /// Makes `count` volumes on each node, for whoever claims them first. They are directories of the
@@ -23,6 +28,7 @@ pub(crate) fn provide_volumes(cluster: &Cluster, count: usize) {
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "WaitForFirstConsumer",
     }));
+    let mut volumes = Vec::new();
     for node in cluster.node_names() {
         for number in 0..count {
             let path = cluster
@@ -30,7 +36,7 @@ pub(crate) fn provide_volumes(cluster: &Cluster, count: usize) {
                 .join(&node)
                 .join(format!("volumes/{number}"));
             fs::create_dir_all(&path).unwrap();
-            cluster.apply(&json!({
+            volumes.push(json!({
                 "apiVersion": "v1", "kind": "PersistentVolume",
                 "metadata": {"name": format!("{node}-{number}")},
                 "spec": {
@@ -46,6 +52,7 @@ pub(crate) fn provide_volumes(cluster: &Cluster, count: usize) {
             }));
         }
     }
+    cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": volumes}));
 }
 
 /// A namespace in which only unprivileged pods may run.

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
-use crate::cluster::{Cluster, demand, wait_for};
+use crate::cluster::{Cluster, demand, output_of, wait_for};
 use crate::hello::Hello;
 
 /// How long to wait between two writes.
@@ -38,6 +39,7 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct Shared {
     is_over: AtomicBool,
+    /// The number of the next key.
     tried: AtomicUsize,
     acknowledged: Mutex<Vec<usize>>,
 }
@@ -45,7 +47,19 @@ struct Shared {
 impl Writer {
     /// Begins to write through the leader's Service of a cluster.
     pub(crate) fn begin(hello: &Hello<'_>) -> Self {
-        let shared = Arc::new(Shared::default());
+        Self::begin_at(hello, 0)
+    }
+
+    /// The same, with other keys than an earlier writer, which has stopped.
+    pub(crate) fn begin_after(hello: &Hello<'_>, earlier: &Self) -> Self {
+        Self::begin_at(hello, earlier.shared.tried.load(Ordering::Relaxed))
+    }
+
+    fn begin_at(hello: &Hello<'_>, first: usize) -> Self {
+        let shared = Arc::new(Shared {
+            tried: AtomicUsize::new(first),
+            ..Shared::default()
+        });
         let url = format!("http://{}/notes", hello.leader_address());
         let mut clients = Clients {
             cluster: hello.cluster.clone(),
@@ -55,7 +69,7 @@ impl Writer {
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || {
-                for number in 0.. {
+                for number in first.. {
                     if shared.is_over.load(Ordering::Relaxed) {
                         return;
                     }
@@ -95,12 +109,13 @@ impl Writer {
         let lost = lost(hello.cluster, &hello.leader_address(), &acknowledged);
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         println!(
-            "    {} of {tried} writes were acknowledged, and all of those are there",
+            "    {} writes of those below {tried} were acknowledged, and all of those are there",
             acknowledged.len()
         );
     }
 
-    fn stop(&mut self) {
+    /// Writes no more; what was acknowledged is kept in mind.
+    pub(crate) fn stop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
@@ -114,16 +129,26 @@ impl Drop for Writer {
     }
 }
 
-/// Reads every key by one process, and tells those that are not as they were written, each with the
-/// status and what was read. No answer says nothing of what is there, so it is asked for again.
+/// Reads every key, and tells those that are not as they were written, each with the status and
+/// what was read. No answer says nothing of what is there, so it is asked for again.
 fn lost(cluster: &Cluster, address: &str, acknowledged: &[usize]) -> Vec<String> {
-    let mut urls = String::new();
+    let url = |number: usize| format!("http://{address}/notes/w{number}");
+    let (mut all, mut doubtful) = (String::new(), String::new());
     for number in acknowledged {
-        writeln!(urls, "http://{address}/notes/w{number} {number}").unwrap();
+        writeln!(all, "url = \"{}\"\noutput = \"-\"", url(*number)).unwrap();
     }
-    let file = cluster.directory().join("written");
-    std::fs::write(&file, urls).unwrap();
-    let read = r#"
+    // One process for all of them; a line for each, in their order.
+    let curl = ["curl", "-s", "-m", "5", "-w", " %{http_code}\n", "-K"];
+    let mut once = cluster.enter("n1");
+    let once = output_of(once.args(curl).arg(written(cluster, &all)));
+    let read = String::from_utf8_lossy(&once.stdout).into_owned();
+    let mut read = read.lines();
+    for number in acknowledged {
+        if read.next() != Some(&format!("{number} 200")) {
+            writeln!(doubtful, "{} {number}", url(*number)).unwrap();
+        }
+    }
+    let again = r#"
         while read -r url value; do
             for _ in {1..20}; do
                 read=$(curl -s -m 5 -w ' %{http_code}' "$url")
@@ -133,13 +158,17 @@ fn lost(cluster: &Cluster, address: &str, acknowledged: &[usize]) -> Vec<String>
             [[ $read == "$value 200" ]] || echo "w$value: '$read'"
         done <"$1"
     "#;
-    let lost = demand(
-        cluster
-            .enter("n1")
-            .args(["bash", "-c", read, "read"])
-            .arg(file),
-    );
+    let mut patient = cluster.enter("n1");
+    patient.args(["bash", "-c", again, "again"]);
+    let lost = demand(patient.arg(written(cluster, &doubtful)));
     lost.lines().map(str::to_owned).collect()
+}
+
+/// A file with this text, which a process on a machine can read.
+fn written(cluster: &Cluster, text: &str) -> PathBuf {
+    let file = cluster.directory().join("written");
+    std::fs::write(&file, text).unwrap();
+    file
 }
 
 /// A process on each machine that sends what it is told.
