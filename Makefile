@@ -40,8 +40,10 @@ SEEDS ?= 100000
 FROM ?= 0
 SEEDS_OF_UNIT := 20
 
-# How often `make bench-cluster` takes the leader away.
+# How often `make bench-cluster` takes the leader away; a fifth as many pods lose their disks, and a
+# twentieth as often it scales. FIGURES names one of them: failover, replacement, scaling.
 ROUNDS ?= 100
+FIGURES ?=
 
 # How many hostile inputs `make fuzz` tries on each surface, beginning with which seed.
 INPUTS ?= 10000000
@@ -221,8 +223,8 @@ bench: bench-deps ## Measures everything beside etcd: 35 minutes; nothing else s
 bench-deps: ## Builds etcd and its benchmark from pinned Go modules, into the cache.
 	tools/go/build etcd etcd-benchmark
 
-bench-cluster: image cluster-deps ## Failover on a real Kubernetes, ROUNDS (100) times; as root.
-	REMEMBER_FIGURES=$(ROUNDS) $(CARGO) test --locked --test cluster
+bench-cluster: image cluster-deps ## Failover and changes of members on a real Kubernetes; as root.
+	REMEMBER_FIGURES=$(ROUNDS) REMEMBER_STORY=$(FIGURES) $(CARGO) test --locked --test cluster
 
 bench-load: ## Half an hour of full write load; fails if the leader changes.
 	$(CARGO) build --locked --release

@@ -1,5 +1,6 @@
 //! How long it takes, in phases, until a client of the leader's Service is answered by the next
-//! leader. Not a test: nothing here fails for being slow.
+//! leader. Not a test: nothing here fails for being slow. [`changes`](crate::changes) measures
+//! members that come and go.
 //!
 //! ```text
 //!   fault --> detect --> elect --> strip --> set --> endpoints --> answer
@@ -17,17 +18,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::changes;
 use crate::cluster::{Cluster, wait_for};
 use crate::hello::{Hello, Leader, is_ready};
 use crate::helm;
 use crate::processes;
 use crate::workload::make_namespace;
 
-/// The argument by which this program becomes the client.
-pub(crate) const CLIENT: &str = "client-of-a-service";
-/// The variable that asks for figures instead of stories: how many kills; a third as many pods are
-/// deleted.
+/// The argument by which this program becomes the client that asks.
+pub(crate) const ASKS: &str = "asks-a-service";
+/// The variable that asks for figures instead of stories: how many kills; a third as many pods of
+/// leaders are deleted, and a fifth and a twentieth as many rounds measure changes of the members.
 pub(crate) const ROUNDS: &str = "REMEMBER_FIGURES";
+
+/// Measures something in so many rounds, or a part of them, and prints tables.
+type Figure = fn(&Cluster, usize);
+
+/// All figures, by name.
+pub(crate) const FIGURES: &[(&str, Figure)] = &[
+    ("failover", measure),
+    ("replacement", changes::measure_replacement),
+    ("scaling", changes::measure_scaling),
+];
 
 /// How often the client asks, and how long it waits for an answer.
 const ASK_EVERY: Duration = Duration::from_millis(2);
@@ -40,7 +52,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 const SLOW: Micros = 100_000;
 
 /// Microseconds since 1970.
-type Micros = i128;
+pub(crate) type Micros = i128;
 
 /// When each phase of one round ended.
 #[derive(Clone, Copy, Default, Debug)]
@@ -54,13 +66,13 @@ struct Round {
     answer: Option<Micros>,
 }
 
-/// Measures, and prints a table.
-pub(crate) fn measure(cluster: &Cluster, rounds: usize) {
+/// How the next leader comes.
+fn measure(cluster: &Cluster, rounds: usize) {
     helm::be_installed(cluster);
     make_namespace(cluster, "figures");
     let hello = Hello::apply(cluster, "figures", "hello");
     hello.settle();
-    let client = Client::begin(&hello);
+    let client = Client::begin(&hello, ASKS);
     let kill: fn(&Hello<'_>, &Leader) = |hello, leader| {
         hello.node_of(&leader.pod).signal(Signal::KILL);
     };
@@ -183,7 +195,7 @@ fn micros(text: &str) -> Option<Micros> {
     Some(i128::from(time.as_microsecond()))
 }
 
-fn now() -> Micros {
+pub(crate) fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i128::try_from(since.as_micros()).unwrap()
 }
@@ -211,20 +223,21 @@ fn logs(hello: &Hello<'_>) -> Vec<(Micros, String)> {
     lines
 }
 
-/// A client that asks again and again who leads, in a process in the network of a machine.
-struct Client {
+/// A client of the leader's Service, in a process in the network of a machine: this very program.
+pub(crate) struct Client {
     process: Child,
     answers: std::path::PathBuf,
 }
 
 impl Client {
-    fn begin(hello: &Hello<'_>) -> Self {
-        let answers = hello.cluster.directory().join("log/client");
+    /// One that does what this argument of the program stands for.
+    pub(crate) fn begin(hello: &Hello<'_>, what: &str) -> Self {
+        let answers = hello.cluster.directory().join("log").join(what);
         let process = hello
             .cluster
             .enter("n1")
             .arg(std::env::current_exe().unwrap())
-            .args([CLIENT, &format!("{}:80", hello.leader_address())])
+            .args([what, &format!("{}:80", hello.leader_address())])
             .stdout(std::fs::File::create(&answers).unwrap())
             .stderr(Stdio::null())
             .spawn()
@@ -232,12 +245,21 @@ impl Client {
         Self { process, answers }
     }
 
+    /// What it has told so far: when, and what.
+    pub(crate) fn told(&self) -> Vec<(Micros, String)> {
+        let text = std::fs::read_to_string(&self.answers).unwrap();
+        // Only the last line may still be written.
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        let told = whole.lines().filter_map(|line| line.split_once(' '));
+        let told = told.map(|(at, told)| (at.parse().unwrap(), told.to_owned()));
+        told.collect()
+    }
+
     /// When the leader of a term answered first.
     fn first_of(&self, term: u64) -> Option<Micros> {
-        let text = std::fs::read_to_string(&self.answers).unwrap();
-        let answers = text.lines().filter_map(|line| line.split_once(' '));
-        let mut of_term = answers.filter(|(_, told)| *told == term.to_string());
-        of_term.next().and_then(|(at, _)| at.parse().ok())
+        let mut told = self.told().into_iter();
+        let of_term = told.find(|(_, told)| *told == term.to_string());
+        of_term.map(|(at, _)| at)
     }
 }
 
@@ -257,25 +279,45 @@ pub(crate) fn ask_for_ever(address: &str) {
         if let Some(term) = ask(address)
             && term != known
         {
-            println!("{} {term}", now());
-            std::io::stdout().flush().unwrap();
+            tell(&term);
             known = term;
         }
         std::thread::sleep(ASK_EVERY);
     }
 }
 
+/// Tells something with the time.
+pub(crate) fn tell(what: &str) {
+    println!("{} {what}", now());
+    std::io::stdout().flush().unwrap();
+}
+
 /// The term of the leader that answers, if it says that it leads.
 fn ask(address: SocketAddr) -> Option<String> {
+    let (_, body) = exchange(address, "GET / HTTP/1.1", "")?;
+    let told: Value = serde_json::from_str(&body).ok()?;
+    (told["role"] == "leader").then(|| told["term"].to_string())
+}
+
+/// One request on a connection of its own: the head of the answer, and its body. `None` if that
+/// does not come in time.
+pub(crate) fn exchange(address: SocketAddr, line: &str, body: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN).ok()?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
-    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = [
+        line,
+        &format!("Host: {address}"),
+        "Connection: close",
+        &format!("Content-Length: {}", body.len()),
+        "",
+        body,
+    ];
+    let request = request.join("\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    let told: Value = serde_json::from_str(body).ok()?;
-    (told["role"] == "leader").then(|| told["term"].to_string())
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
 }
 
 /// How long a phase of a round took, if both its ends were seen.
@@ -284,7 +326,7 @@ type Of = fn(&Round) -> Option<Micros>;
 /// One row for each phase, counted from the end of the one before.
 fn table(what: &str, rounds: &[Round]) {
     println!("\n{what}, n {}, in ms:\n", rounds.len());
-    println!("| phase | n | p50 | p90 | p99 | max |\n|---|---|---|---|---|---|");
+    head("phase");
     let phases: [(&str, Of); 8] = [
         ("detect", |round| Some(round.detect? - round.fault)),
         ("elect", |round| Some(round.elect? - round.detect?)),
@@ -300,23 +342,33 @@ fn table(what: &str, rounds: &[Round]) {
         }),
     ];
     for (phase, of) in phases {
-        let mut taken: Vec<_> = rounds.iter().filter_map(of).collect();
-        taken.sort_unstable();
-        let at = |part: usize| {
-            let last = taken.len().saturating_sub(1);
-            let place = (taken.len() * part / 100).min(last);
-            let micros = taken.get(place).copied().unwrap_or_default();
-            format!("{}.{}", micros / 1000, (micros % 1000).abs() / 100)
-        };
-        println!(
-            "| {phase} | {} | {} | {} | {} | {} |",
-            taken.len(),
-            at(50),
-            at(90),
-            at(99),
-            at(100)
-        );
+        row(phase, rounds.iter().filter_map(of).collect());
     }
+}
+
+/// The head of a table.
+pub(crate) fn head(what: &str) {
+    println!("| {what} | n | p50 | p90 | p99 | max |\n|---|---|---|---|---|---|");
+}
+
+/// One row of a table: how many there are, and what half of them, nine tenths, and so on do not
+/// exceed, in ms.
+pub(crate) fn row(what: &str, mut taken: Vec<Micros>) {
+    taken.sort_unstable();
+    let at = |part: usize| {
+        let last = taken.len().saturating_sub(1);
+        let place = (taken.len() * part / 100).min(last);
+        let micros = taken.get(place).copied().unwrap_or_default();
+        format!("{}.{}", micros / 1000, (micros % 1000).abs() / 100)
+    };
+    println!(
+        "| {what} | {} | {} | {} | {} | {} |",
+        taken.len(),
+        at(50),
+        at(90),
+        at(99),
+        at(100)
+    );
 }
 
 /// What the programs take of memory, after all that.

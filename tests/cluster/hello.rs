@@ -55,6 +55,17 @@ impl<'a> Hello<'a> {
         hello.applied()
     }
 
+    /// The same, with pods that miss their leader as soon as by default.
+    pub(crate) fn apply_ephemeral_with_defaults(
+        cluster: &'a Cluster,
+        namespace: &str,
+        name: &str,
+    ) -> Self {
+        let mut hello = Self::of(cluster, namespace, name, TIMEOUT_MS);
+        hello.is_ephemeral = true;
+        hello.applied()
+    }
+
     /// Asks for two pods and their witness (R17).
     pub(crate) fn apply_pair(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
         let mut hello = Self::of(cluster, namespace, name, PATIENT_TIMEOUT_MS);

@@ -17,6 +17,7 @@
     reason = "a program that tests: it says what it found, and stops at the first violation"
 )]
 
+mod changes;
 mod cluster;
 mod custom_resource;
 mod discovery;
@@ -52,7 +53,8 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, half_api::COMMAND, pki] => half_api::serve(pki.as_ref()),
-        [_, figures::CLIENT, address] => figures::ask_for_ever(address),
+        [_, figures::ASKS, address] => figures::ask_for_ever(address),
+        [_, changes::WRITES, address] => changes::write_for_ever(address),
         _ => return run(),
     }
     ExitCode::SUCCESS
@@ -68,7 +70,7 @@ fn run() -> ExitCode {
         let elsewhere = stories::ELSEWHERE.iter();
         chosen.extend(elsewhere.filter(|(name, ..)| is_wanted(name)));
     }
-    if chosen.is_empty() {
+    if chosen.is_empty() && std::env::var_os(figures::ROUNDS).is_none() {
         println!("no story has '{wanted}' in its name");
         return ExitCode::FAILURE;
     }
@@ -80,7 +82,11 @@ fn run() -> ExitCode {
         workload::provide_volumes(&cluster, VOLUMES);
         let mut history = History::begin(&cluster);
         if let Ok(rounds) = std::env::var(figures::ROUNDS) {
-            figures::measure(&cluster, rounds.parse().expect("a number of rounds"));
+            let rounds = rounds.parse().expect("a number of rounds");
+            let figures = figures::FIGURES.iter();
+            for (_, measure) in figures.filter(|(name, _)| is_wanted(name)) {
+                measure(&cluster, rounds);
+            }
             return;
         }
         let mut leaders = 0;
