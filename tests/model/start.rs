@@ -65,8 +65,8 @@ pub(crate) fn start(bounds: &Bounds) -> Result<World, Breach> {
     Ok(world)
 }
 
-/// Lets everything arrive until nothing is on its way, in the order of the links; but not to or from
-/// one who is cut off.
+/// Lets everything arrive until nothing is on its way, in the order of the links; but not to or
+/// from one who is cut off.
 fn settle(world: &mut World, cut: Option<usize>, calm: &Nature) -> Result<(), Breach> {
     for _ in 0..MESSAGES_MAX {
         let Some(flight) = world.flights.iter().next().cloned() else {

@@ -1,5 +1,5 @@
-//! A network with a hub: one node misses what the others agree on, and then is the only one that any
-//! of them reaches. Nobody can lead then but the hub, with a log that it takes from others.
+//! A network with a hub: one node misses what the others agree on, and then is the only one that
+//! any of them reaches. Nobody can lead then but the hub, with a log that it takes from others.
 
 use remember::consensus::NodeId;
 
