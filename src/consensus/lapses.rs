@@ -52,7 +52,7 @@ impl Lapses {
     pub(super) fn holds_back(&self, member: MemberId, first: Duration, now: Mono) -> bool {
         self.0.get(&member).is_some_and(|lapse| {
             let doubled = 2_u32.saturating_pow(lapse.count - 1);
-            now.since(lapse.last) < first.saturating_mul(doubled).min(WAIT_MAX)
+            now.since(lapse.last) < first.saturating_mul(doubled).min(WAIT_MAX.max(first))
         })
     }
 }
@@ -102,6 +102,12 @@ mod tests {
         now += 24 * 3600;
         lapses.add(member(1), at(now));
         assert_eq!(wait(&lapses, now), 5);
+        let longer = WAIT_MAX * 2;
+        assert!(
+            lapses.holds_back(member(1), longer, at(now + 7199)),
+            "the first wait is kept"
+        );
+        assert!(!lapses.holds_back(member(1), longer, at(now + 7200)));
     }
 
     #[test]
