@@ -46,7 +46,7 @@ impl Default for Limits {
             connections_max: 1024,
             streams_max: 256,
             snapshots_max: 2,
-            snapshot_bytes_per_second_min: 256 << 10,
+            snapshot_bytes_per_second_min: 16 << 10,
             buffered_bytes_max: 64 << 20,
             head_wait: Duration::from_secs(15),
             idle_wait: Duration::from_mins(2),
