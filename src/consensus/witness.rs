@@ -36,6 +36,8 @@ use super::{Event, Index, MemberId, Mono, Node, Output, Upkeep};
 /// How many election timeouts pass until a value that needs no change is looked at again, to notice
 /// that it was lost.
 const LOOK_AGAIN_TIMEOUTS: u32 = 32;
+/// How many until it is asked again that did not answer, by a node that does not wait for it.
+const ASK_AGAIN_TIMEOUTS: u32 = 4;
 
 /// What a node knows of the register, and wants of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -125,10 +127,11 @@ impl Node {
         };
         let timeout = self.config.election_timeout;
         let looks = matches!(self.role, RoleState::Candidate(_));
-        let later = if looks {
-            timeout
+        let (later, soon) = if looks {
+            (timeout, timeout)
         } else {
-            timeout * LOOK_AGAIN_TIMEOUTS
+            let [later, soon] = [LOOK_AGAIN_TIMEOUTS, ASK_AGAIN_TIMEOUTS];
+            (timeout * later, timeout * soon)
         };
         let (known, pause) = match (answer, asked.ask) {
             (Answer::Holds(held), _) => (Some(Held(held)), later),
@@ -140,7 +143,7 @@ impl Node {
                 }
                 (Some(Held(Some(to))), later)
             }
-            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, timeout),
+            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, soon),
         };
         self.witness.known = known;
         self.witness.read_at = self.now.after(pause);

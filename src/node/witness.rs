@@ -74,12 +74,14 @@ async fn carry(
 ) {
     let mut look_at = Instant::now();
     let mut told = String::new();
+    // One that is read and not changed is of no use: what is read then is no answer.
+    let mut unchanged_until = look_at;
     loop {
         let look = async {
             sleep_until(look_at).await;
             witness.ask(cluster, &Ask::Read).await
         };
-        let (request, answer) = tokio::select! {
+        let (request, swaps, answer) = tokio::select! {
             biased;
             // A look that is under way is dropped for it.
             asked = asked.recv() => {
@@ -87,17 +89,19 @@ async fn carry(
                     return;
                 };
                 debug!(request, ?ask, "asking the witness");
-                (Some(request), witness.ask(cluster, &ask).await)
+                let swaps = ask != Ask::Read;
+                (Some(request), swaps, witness.ask(cluster, &ask).await)
             }
-            answer = look => (None, answer),
+            answer = look => (None, false, answer),
         };
-        hear(&witness, &shared, answer.as_ref().err(), &mut told);
-        look_at = Instant::now()
-            + if answer.is_ok() {
-                LOOK_AGAIN
-            } else {
-                LOOK_SOON
-            };
+        let now = Instant::now();
+        if swaps {
+            unchanged_until = answer.as_ref().map_or(now + LOOK_AGAIN, |_| now);
+        }
+        if answer.is_err() || unchanged_until <= now {
+            hear(&witness, &shared, answer.as_ref().err(), &mut told);
+        }
+        look_at = now + answer.as_ref().map_or(LOOK_SOON, |_| LOOK_AGAIN);
         if let Some(request) = request {
             let answer = answer.unwrap_or(Answer::Unknown);
             debug!(request, ?answer, "the witness");
