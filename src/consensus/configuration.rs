@@ -157,7 +157,7 @@ impl Configuration {
     }
 
     /// The two voters, if there are two and no change is under way.
-    pub(super) fn pair(&self) -> Option<[MemberId; 2]> {
+    pub fn pair(&self) -> Option<[MemberId; 2]> {
         let pair = self.pair_of(|seat| seat.votes);
         pair.filter(|_| !self.is_joint())
     }

@@ -8,8 +8,9 @@
 //! later as though they were new. So what counts is that a leader says it hears this node, and of
 //! what it says right behind a pause, or a time without a leader, nothing does. That it takes a
 //! node in is such a word, and the first one: until its beats have come round to name the node, a
-//! few heartbeats later, it has heard it all the same. Not here: what a node does then, and any
-//! clock.
+//! few heartbeats later, it has heard it all the same. Of two the other may go on alone sooner than
+//! anybody leaves as dead, so this says nothing of that (R17). Not here: what a node does then, and
+//! any clock.
 
 use std::time::Duration;
 

@@ -111,6 +111,14 @@ impl Context {
         since.unwrap_or_default()
     }
 
+    /// Whether this node is one of two, and knows of no change: then nobody has asked for its
+    /// removal, which needs the word of both, and the other has gone on alone (R17).
+    pub(super) fn is_one_of_two(&self) -> bool {
+        let engine = self.engine.borrow();
+        let pair = (engine.as_ref()).and_then(|(_, node)| node.configuration().pair());
+        pair.is_some_and(|pair| pair.contains(&self.name()))
+    }
+
     /// Asks whoever is dialled to register this node, which said to be a member since that entry;
     /// whether that is news.
     pub(super) fn register_anew(&self, since: Position) -> bool {

@@ -299,14 +299,14 @@ impl Driver {
         self.presence.welcomed(uptime());
     }
 
-    /// The cluster goes on without this node. One that was removed while its leader heard it ends,
-    /// as whoever removed it expects; one that has been away, and was started to join, comes back.
+    /// The cluster goes on without this node. One whose leader heard it ends, as somebody expects;
+    /// one that has been away, and was started to join, comes back, if it has not already.
     fn removed(&mut self, since: Position, sentence: String) {
         if self.context.since() > since {
-            // It has come back since it asked.
             return;
         }
-        if self.presence.was_there(uptime()) || !self.context.settings.joins {
+        let is_asked = self.presence.was_there(uptime()) && !self.context.is_one_of_two();
+        if is_asked || !self.context.settings.joins {
             self.stopped = Some(Stopped::Removed(sentence));
         } else if self.context.register_anew(since) {
             info!(sentence, "joining again");

@@ -24,6 +24,11 @@ const OTHER: MemberId = MemberId {
     incarnation: Incarnation(2),
 };
 
+const THIRD: MemberId = MemberId {
+    id: NodeId(3),
+    incarnation: Incarnation(3),
+};
+
 /// The driver of one of two members, which was started to join.
 struct Bench {
     driver: Driver,
@@ -140,7 +145,7 @@ fn a_removal_right_behind_a_welcome_holds() {
     run(async {
         let mut bench = Bench::new("welcomed");
         bench.hear_of_its_removal();
-        let settled = placed(6, &[OWN, OTHER]);
+        let settled = placed(6, &[OWN, OTHER, THIRD]);
         let (cluster, epoch) = (ClusterId(7), Epoch::FIRST);
         bench
             .driver
@@ -153,5 +158,19 @@ fn a_removal_right_behind_a_welcome_holds() {
         assert!(bench.driver.stopped.is_none());
         bench.hear_of_its_removal();
         assert!(matches!(bench.driver.stopped, Some(Stopped::Removed(_))));
+    });
+}
+
+/// The other has gone on alone behind a cut that was shorter than a leader's patience with the
+/// dead; where somebody had asked for its removal, it would have had to agree.
+#[test]
+fn one_of_two_that_was_left_a_moment_ago_comes_back() {
+    run(async {
+        let mut bench = Bench::new("left");
+        bench.driver.welcomed();
+        assert!(bench.driver.presence.was_there(uptime()));
+        bench.hear_of_its_removal();
+        assert!(bench.driver.stopped.is_none());
+        assert!(bench.driver.context.registers());
     });
 }
