@@ -117,7 +117,6 @@ async fn decide(
         founding: record.founding.as_ref(),
         voters: &record.voters,
         highest: highest.max(record.fence.term()),
-        has_witness: cluster.spec.witness.is_some(),
         name: ClusterId(getrandom::u64().map_err(|error| Trouble::Record(error.to_string()))?),
     };
     Ok(sight.next())

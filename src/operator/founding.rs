@@ -96,8 +96,6 @@ pub(super) struct Sight<'a> {
     pub highest: Term,
     /// A name for a cluster that begins now.
     pub name: ClusterId,
-    /// Whether one of two may go on alone (R17).
-    pub has_witness: bool,
 }
 
 /// What is to be done.
@@ -337,7 +335,8 @@ impl Sight<'_> {
     }
 
     /// Says what is left if so many voters run on fresh disks that those of the others can agree on
-    /// nothing any more. One of two can, if its witness lets it.
+    /// nothing any more. One of two can, if its witness lets it: a node that says that it was told
+    /// of none will never ask, whatever the spec says by now (R17).
     fn lose(&self) -> Next {
         let is_lost = |voter: &&Voter| {
             let report = self.reports.get(&NodeId(voter.id));
@@ -350,7 +349,15 @@ impl Sight<'_> {
             return Next::Settled;
         }
         let gone = list(lost.iter().map(|voter| voter.id));
-        if let ([_], [left], true) = (&lost[..], &left[..], self.has_witness) {
+        let was_told = |left: &Voter| {
+            let report = self.reports.get(&NodeId(left.id));
+            report.is_some_and(|report| {
+                report.incarnation.0 == left.incarnation.0 && report.witness.is_some()
+            })
+        };
+        if let ([_], [left]) = (&lost[..], &left[..])
+            && was_told(left)
+        {
             return Next::Wait(format!(
                 "the disk of node {gone} is gone, and node {} goes on without it once the witness \
                  lets it; if that does not, bring the disk back, or see \"When a majority is lost \

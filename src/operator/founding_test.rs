@@ -1,6 +1,7 @@
 use super::*;
 use crate::consensus::{Configuration, Index, Position};
 use crate::operator::SidecarState;
+use crate::operator::route::Witness;
 
 const NAME: ClusterId = ClusterId(0xa);
 const NEW: ClusterId = ClusterId(0xb);
@@ -14,7 +15,6 @@ struct World {
     founding: Option<Founding>,
     voters: Vec<Voter>,
     highest: Term,
-    has_witness: bool,
 }
 
 fn member(id: u64, disk: u64) -> MemberId {
@@ -52,7 +52,6 @@ impl World {
             founding: None,
             voters: Vec::new(),
             highest: Term::default(),
-            has_witness: false,
         };
         (1..=3).for_each(|id| world.replace(id, 10 + id));
         world
@@ -129,7 +128,6 @@ impl World {
             voters: &self.voters,
             highest: self.highest,
             name: NEW,
-            has_witness: self.has_witness,
         };
         sight.next()
     }
@@ -389,18 +387,27 @@ fn of_a_pair_that_lost_a_disk_the_other_goes_on_if_its_witness_lets_it() {
         panic!("{:?}", world.next());
     };
     assert_eq!(refusal.reason, "QuorumLost");
-    world.has_witness = true;
+    // That another disk was told of one is nothing to this one.
+    let told = world.reports.get_mut(&NodeId(1)).unwrap();
+    (told.witness, told.incarnation) = (Some(Witness::Answers), Incarnation(21));
+    assert_eq!(world.stalled(), "QuorumLost");
+    let told = world.reports.get_mut(&NodeId(1)).unwrap();
+    told.incarnation = Incarnation(11);
     let Next::Wait(why) = world.next() else {
         panic!("{:?}", world.next());
     };
     assert!(why.contains("node 1 goes on without it once"), "{why}");
+    // One that is not heard may come back, and its pod is mended meanwhile.
+    let heard = world.reports.remove(&NodeId(1)).unwrap();
+    assert_eq!(world.next(), Next::Settled);
+    world.reports.insert(NodeId(1), heard);
     // It is alone: nobody else votes any more.
     world.seat(&[(1, 11)]);
     world.record();
     assert_eq!(world.next(), Next::Settled);
     // Of three, two are lost as ever.
     let mut world = World::founded(true);
-    world.has_witness = true;
+    world.reports.get_mut(&NodeId(1)).unwrap().witness = Some(Witness::Answers);
     world.replace(2, 22);
     world.replace(3, 23);
     assert!(matches!(world.next(), Next::Stalled(_)));
