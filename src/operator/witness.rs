@@ -6,7 +6,8 @@
 //! one does whose object somebody has deleted, and to an empty one both members of a pair agree
 //! before either may go on without the other. So nothing is lost with it, and what an earlier one
 //! held could only mislead. For the same reason it is emptied where it is of an earlier cluster, in
-//! whose place a new epoch has begun (R14): its members would take that for no answer for ever.
+//! whose place the record says that a new epoch has begun (R14): its members would take that for no
+//! answer for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ use super::events::{self, News};
 use super::patch;
 use super::pods::ClusterKey;
 use super::route::{Report, View, Witness};
-use crate::consensus::{Configuration, NodeId};
+use crate::consensus::{ClusterId, Configuration, NodeId};
 use crate::crd::{RememberCluster, witness};
 
 /// The key of the object under which its members keep the register.
@@ -113,14 +114,21 @@ pub(super) async fn keep(
         }
     }
     context.applier.apply(&head).await?;
-    match found.and_then(|found| of_an_earlier_cluster(&found, view)) {
-        Some(text) => empty(&objects, key, &name, &text).await,
-        None => Ok(()),
+    let Some((text, seated)) = found.and_then(|found| of_an_earlier_cluster(&found, view)) else {
+        return Ok(());
+    };
+    // One disk of another cluster, alone in it, is heard as well as those that belong here.
+    let record = in_time(context.records(cluster, key).read()).await?;
+    let founding = record.and_then(|record| record.founding);
+    if founding.is_none_or(|founding| founding.cluster.0 != seated.0) {
+        return Ok(());
     }
+    empty(&objects, key, &name, &text).await
 }
 
-/// What the object holds, if it says itself that this is of another cluster than the nodes.
-fn of_an_earlier_cluster(found: &ConfigMap, view: &View) -> Option<String> {
+/// What the object holds, if it says itself that this is of another cluster than the nodes that are
+/// heard, and of which these are.
+fn of_an_earlier_cluster(found: &ConfigMap, view: &View) -> Option<(String, ClusterId)> {
     let seated = view
         .seated
         .as_ref()
@@ -129,7 +137,7 @@ fn of_an_earlier_cluster(found: &ConfigMap, view: &View) -> Option<String> {
     let held = found.data.as_ref()?.get(REGISTER)?;
     let (named, _) = held.strip_prefix("cluster ")?.split_once(',')?;
     let named = u64::from_str_radix(named, 16).ok()?;
-    (named != cluster.0).then(|| held.clone())
+    (named != cluster.0).then(|| (held.clone(), *cluster))
 }
 
 /// Empties the object of the very text that was seen.

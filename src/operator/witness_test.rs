@@ -54,6 +54,8 @@ fn one_that_does_not_answer_is_enough_and_one_that_is_not_heard_says_nothing() {
 #[derive(Default)]
 struct Api {
     object: Mutex<Option<Value>>,
+    /// The cluster that is recorded, if one is.
+    recorded: Mutex<Option<u64>>,
     /// Each write: what was done, and with what.
     written: Mutex<Vec<(Method, Value)>>,
     /// What somebody else makes just before this operator does.
@@ -67,6 +69,17 @@ impl Api {
         }
         if path.ends_with("/events") {
             return (201, body);
+        }
+        if path.ends_with("/pair-record") {
+            let founding = |name: u64| {
+                json!({"cluster": format!("{name:016x}"), "epoch": 2, "voters": []}).to_string()
+            };
+            let founding = lock(&self.recorded).map(founding);
+            let data = json!({"fence": "7", "founding": founding.unwrap_or_default()});
+            return (
+                200,
+                json!({"metadata": {"name": "pair-record"}, "data": data}),
+            );
         }
         let mut object = lock(&self.object);
         if *method == Method::POST
@@ -278,6 +291,14 @@ async fn what_it_holds_of_an_earlier_cluster_is_taken_out_and_nothing_else() {
         .await
         .unwrap();
     assert!(is_left(), "it is their own");
+    for recorded in [None, Some(0xc1)] {
+        *lock(&api.recorded) = recorded;
+        keep(&pair, &key(), Some(&set), &seated_in(0xc2), &context)
+            .await
+            .unwrap();
+        assert!(is_left(), "a disk of another cluster is heard alone");
+    }
+    *lock(&api.recorded) = Some(0xc2);
     keep(&pair, &key(), Some(&set), &seated_in(0xc2), &context)
         .await
         .unwrap();
