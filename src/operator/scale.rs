@@ -52,6 +52,8 @@ pub(super) struct Sight<'a> {
     pub belief: &'a Belief,
     /// What they say, each of those that can be heard.
     pub reports: &'a BTreeMap<NodeId, Report>,
+    /// Whether what a node keeps ends with its pod.
+    pub is_ephemeral: bool,
     /// Who belongs to the cluster, as far as that is believed.
     pub configuration: Option<&'a Configuration>,
     /// The last step that was claimed.
@@ -217,10 +219,13 @@ impl Sight<'_> {
         };
         let asked = (1..=PAIR).map(NodeId).chain(leader);
         let gone = nodes(remove);
+        let is_unheard = |id: &u64| !self.reports.contains_key(&NodeId(*id));
+        let unheard: BTreeSet<_> = (1..=PAIR).filter(is_unheard).collect();
         match Heard::of(asked, self.reports) {
-            Heard::Answers => None,
-            Heard::Nobody => Some(Next::Wait(format!(
-                "{gone} leaves once the witness answers those who stay"
+            Heard::Answers if unheard.is_empty() => None,
+            Heard::Answers | Heard::Nobody => Some(Next::Wait(format!(
+                "{gone} leaves once the witness answers those who stay; not heard of: {}",
+                nodes(&unheard)
             ))),
             Heard::Untold(who) => Some(Next::Wait(format!(
                 "{gone} leaves once the pods of {} are replaced, which have no witness yet",
@@ -308,8 +313,9 @@ impl Sight<'_> {
     }
 
     /// Sees to the last vote of an even number, which no leader gives by itself but that of a pair,
-    /// once its witness names it (R17). One that was told of no witness is asked all the same: its
-    /// pod is replaced only when the other has a vote.
+    /// once its witness names it (R17). One that was told of no witness is asked all the same where
+    /// it keeps its disk: its pod is replaced only when the other has a vote. Where the disk ends
+    /// with the pod neither of two is ever replaced, and such a pair would outlive no loss.
     fn complete(&self, voters: &BTreeSet<u64>, learners: BTreeSet<u64>) -> Next {
         let asks = Heard::of(voters.iter().copied().map(NodeId), self.reports);
         let waits = |why: &str| Next::Wait(format!("{} gets a vote {why}", nodes(&learners)));
@@ -317,6 +323,14 @@ impl Sight<'_> {
             Heard::Answers if self.wanted == PAIR => waits("once it has caught up"),
             Heard::Silent(_) if self.wanted == PAIR => {
                 waits("once the witness answers; see the condition WitnessReady")
+            }
+            Heard::Untold(who) if self.wanted == PAIR && self.is_ephemeral => {
+                Next::Stalled(format!(
+                    "{} gets no vote: the pods of {} have no witness yet, and without spec.storage \
+                     none of two is replaced; scale to 3 first, and then to 2",
+                    nodes(&learners),
+                    nodes(&who)
+                ))
             }
             _ => Next::Change {
                 promote: learners,

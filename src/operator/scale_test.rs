@@ -22,6 +22,7 @@ struct World {
     is_joint: bool,
     belief: Belief,
     reports: BTreeMap<NodeId, Report>,
+    is_ephemeral: bool,
     step: Option<Step>,
 }
 
@@ -111,6 +112,7 @@ impl World {
             is_joint: false,
             belief: led(),
             reports: (1..=9).map(|id| (NodeId(id), report(id))).collect(),
+            is_ephemeral: false,
             step: None,
         }
     }
@@ -161,6 +163,7 @@ impl World {
             pods: &self.pods,
             belief: &self.belief,
             reports: &self.reports,
+            is_ephemeral: self.is_ephemeral,
             configuration: configuration.as_ref(),
             step: self.step.as_ref(),
         };
@@ -470,6 +473,17 @@ fn two_are_left_once_the_witness_answers_them() {
     world.waits("pods of node 3 are replaced");
     world.reports.clear();
     world.waits("once the witness answers");
+    // That the witness answers one of them says nothing of the other.
+    for id in [1, 2] {
+        let mut world = World::of(2, &[1, 2, 3], &[]);
+        world.reports.remove(&NodeId(id));
+        world.waits(&format!("not heard of: node {id}"));
+        world.asks(3 - id, Some(Witness::Silent));
+        world.stalls(&format!("which does not answer node {}", 3 - id));
+    }
+    let mut world = World::of(2, &[1, 2, 3], &[]);
+    world.reports.remove(&NodeId(3));
+    assert_eq!(world.next(), change(&[], &[3]), "it goes anyway");
     // No other number asks for it.
     let mut world = World::of(1, &[1, 2], &[]);
     world.asks(1, Some(Witness::Silent));
@@ -487,6 +501,17 @@ fn one_becomes_two_once_its_witness_answers() {
     // Its pod can only be replaced beside another that votes.
     world.asks(1, None);
     assert_eq!(world.next(), change(&[2], &[]));
+    // Where its disk would end with it, it never is beside one other, but beside two.
+    world.is_ephemeral = true;
+    world.stalls("node 2 gets no vote: the pods of node 1 have no witness yet");
+    let mut three = World::of(3, &[1], &[2, 3]);
+    three.is_ephemeral = true;
+    three.asks(1, None);
+    three.waits("learning: nodes 2 and 3");
+    let mut four = World::of(4, &[1, 2, 3], &[4]);
+    four.is_ephemeral = true;
+    four.asks(1, None);
+    assert_eq!(four.next(), change(&[4], &[]));
     // Either of two is back, and a third comes: as ever.
     World::of(2, &[2], &[1]).waits("node 1 gets a vote");
     World::of(3, &[1, 2], &[3]).waits("2 of 3 members have a vote");

@@ -76,6 +76,7 @@ impl Visit<'_> {
             pods,
             belief: &view.belief,
             reports: &view.reports,
+            is_ephemeral: self.cluster.spec.is_ephemeral(),
             configuration: view.configuration(),
             step: record.and_then(|record| record.step.as_ref()),
         };
@@ -165,4 +166,4 @@ async fn run_fewer(sets: &Api<StatefulSet>, set: &StatefulSet, to: u64) -> Resul
 
 #[cfg(test)]
 #[path = "scaler_test.rs"]
-mod tests;
+pub(super) mod tests;

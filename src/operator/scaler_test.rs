@@ -7,7 +7,7 @@ use super::*;
 
 #[expect(dead_code, reason = "others ask it for more")]
 #[path = "../../tests/nodes/fake_api.rs"]
-mod fake_api;
+pub(in crate::operator) mod fake_api;
 
 use fake_api::{CLUSTER, FakeApi, NAMESPACE};
 
