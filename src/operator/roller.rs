@@ -3,6 +3,9 @@
 //! The record is read before the pods, and the claim holds only if the record is still that: so two
 //! operators that decide at the same time cannot end two pods. A step that was claimed and not
 //! finished is carried on by whoever sees it.
+//!
+//! What the nodes say is looked at after both, and once more behind the claim: a node may have lost
+//! its vote, or its leader, since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use super::ask;
 use super::context::Context;
 use super::error::Trouble;
 use super::pods::{ClusterKey, PodView};
-use super::record::{Fence, Record, Step, StepKind};
+use super::record::{Fence, Record, Records, Step, StepKind};
 use super::roll::{Next, Sight};
 use super::route::{Belief, View};
 use super::scaler::running;
@@ -33,8 +36,8 @@ pub(super) async fn roll(
     set: &StatefulSet,
     context: &Context,
 ) -> Result<Next, Trouble> {
-    let view = context.view(key);
     let decide = |pods: &BTreeMap<Arc<str>, PodView>, record: Option<&Record>| {
+        let view = context.view(key);
         let sight = Sight {
             pods,
             maker: set.metadata.uid.as_deref().unwrap_or_default(),
@@ -64,21 +67,20 @@ pub(super) async fn roll(
     let next = decide(&seen, Some(&record));
     match &next {
         Next::Replace { pod, uid } => {
-            let step = Step {
-                kind: StepKind::DeletePod,
-                pod: pod.to_string(),
-                uid: uid.to_string(),
-                generation: None,
-            };
-            if !records.claim(&record, &step).await? {
-                return Ok(Next::Wait("another operator takes a step".to_owned()));
-            }
             let version = listed.iter().find(|one| one.name_any() == **pod);
-            let version = version.and_then(Pod::resource_version);
-            end(&pods, pod, uid, version).await?;
+            let end = End {
+                pod,
+                uid,
+                version: version.and_then(Pod::resource_version),
+            };
+            let is_due = || decide(&seen, Some(&record)) == next;
+            if let Some(not_yet) = end.carry_out(&pods, &records, &record, is_due).await? {
+                return Ok(not_yet);
+            }
             info!(cluster = %key, %pod, "replacing a pod that is not as the spec says");
         }
         Next::HandOver { to } => {
+            let view = context.view(key);
             let leads =
                 |pod: &&PodView| matches!(&view.belief, Belief::Led(claim) if claim.pod == pod.uid);
             let (Some(leader), Some(dial)) = (seen.values().find(leads), context.dial(key)) else {
@@ -124,22 +126,50 @@ pub(super) fn settled_revision(set: &StatefulSet) -> Option<&str> {
     status.update_revision.as_deref().filter(|_| is_settled)
 }
 
-/// Ends the very pod that was seen, as it was seen.
-async fn end(
-    pods: &Api<Pod>,
-    pod: &str,
-    uid: &str,
+/// A pod that is to end: the very one that was seen, as it was seen.
+struct End<'a> {
+    pod: &'a str,
+    uid: &'a str,
     version: Option<String>,
-) -> Result<(), Trouble> {
-    let this = DeleteParams::default().preconditions(Preconditions {
-        uid: Some(uid.to_owned()),
-        resource_version: version,
-    });
-    match in_time(pods.delete(pod, &this)).await {
-        // It has changed since, or is gone: the next visit sees how.
-        Err(Trouble::Kubernetes(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
-            Ok(())
+}
+
+impl End<'_> {
+    /// Ends it, if that is still due once the step is claimed; else what to do instead.
+    async fn carry_out(
+        self,
+        pods: &Api<Pod>,
+        records: &Records,
+        seen: &Record,
+        is_due: impl FnOnce() -> bool,
+    ) -> Result<Option<Next>, Trouble> {
+        let step = Step {
+            kind: StepKind::DeletePod,
+            pod: self.pod.to_owned(),
+            uid: self.uid.to_owned(),
+            generation: None,
+        };
+        if !records.claim(seen, &step).await? {
+            return Ok(Some(Next::Wait("another operator takes a step".to_owned())));
         }
-        ended => ended.map(drop),
+        if !is_due() {
+            return Ok(Some(Next::Wait("the nodes have just changed".to_owned())));
+        }
+        let this = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(self.uid.to_owned()),
+            resource_version: self.version,
+        });
+        match in_time(pods.delete(self.pod, &this)).await {
+            // It has changed since, or is gone: the next visit sees how.
+            Err(Trouble::Kubernetes(kube::Error::Api(status)))
+                if matches!(status.code, 404 | 409) =>
+            {
+                Ok(None)
+            }
+            ended => ended.map(|_| None),
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "roller_test.rs"]
+mod tests;

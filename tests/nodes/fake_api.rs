@@ -270,6 +270,22 @@ impl State {
                 }
                 said(200, &self.write(kind, name, object))
             }
+            (&Method::DELETE, Some(name)) => {
+                let Some(object) = self.objects.get(&(kind, name.to_owned())) else {
+                    return refuse(404, "not found");
+                };
+                let object = object.clone();
+                let asked: Value = serde_json::from_slice(body).unwrap();
+                let is_other = |field: &str| {
+                    let asked = &asked["preconditions"][field];
+                    !asked.is_null() && *asked != object["metadata"][field]
+                };
+                if ["uid", "resourceVersion"].into_iter().any(is_other) {
+                    return refuse(409, "something else is there");
+                }
+                self.remove(kind, name);
+                said(200, &object)
+            }
             other => panic!("nobody asks for {other:?}"),
         }
     }
