@@ -110,7 +110,7 @@ fn is_urgent(packet: &Packet) -> bool {
     match packet {
         Packet::Message(message) => !matches!(
             message,
-            Message::Append(_) | Message::Forward(_) | Message::Commit { .. }
+            Message::Append(_) | Message::Supply(_) | Message::Forward(_) | Message::Commit { .. }
         ),
         Packet::Snapshot(_) => false,
     }
