@@ -111,8 +111,9 @@ impl Node {
         let RoleState::Candidate(candidate) = &self.role else {
             return;
         };
-        let asked = candidate.ballot == Ballot::Pre && candidate.supplier == Some(from);
-        if !asked || !supply.is_well_formed() || supply.prev.index < self.commit {
+        // Meanwhile another one may have been asked: over a slow link an answer takes longer.
+        let wanted = candidate.ballot == Ballot::Pre && candidate.fuller.contains(&from);
+        if !wanted || !supply.is_well_formed() || supply.prev.index < self.commit {
             return;
         }
         let Append {
