@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::exit::{self, Exit};
 use super::terminal::Terminal;
 
 /// How many lines may wait; further ones are dropped.
@@ -115,6 +116,16 @@ impl Log {
     /// Writes a line that no filter sees.
     pub(super) fn say(&self, line: &str) {
         self.send(format!("{line}\n").into_bytes());
+    }
+
+    /// Writes how a process ended that runs for long, and waits for that; its exit code.
+    pub(super) fn end(&self, ended: anyhow::Result<()>) -> Exit {
+        // Not by way of stderr itself: whoever should read it may not.
+        if let Err(error) = &ended {
+            self.say(&format!("error: {error:#}"));
+        }
+        self.flush();
+        ended.map_or_else(|error| exit::of(&error), |()| Exit::Done)
     }
 
     /// Waits until what was logged is written, but not for a reader that does not read.

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::exit::{self, Exit, Failed};
+use super::exit::{Exit, Failed};
 use super::listen::bind;
 use super::log::LogFlags;
 use super::membership::MembershipFlags;
@@ -182,12 +182,7 @@ impl Node {
             .enable_all()
             .build()?;
         let ended = runtime.block_on(LocalSet::new().run_until(self.serve(settings)));
-        // Not by way of stderr itself: whoever should read it may not.
-        if let Err(error) = &ended {
-            log.say(&format!("error: {error:#}"));
-        }
-        log.flush();
-        Ok(ended.map_or_else(|error| exit::of(&error), |()| Exit::Done))
+        Ok(log.end(ended))
     }
 
     fn settings(&self) -> Result<Settings, Failed> {

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{ArgMatches, Args as _};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit::{self, Exit};
+use super::exit::Exit;
 use super::listen::bind;
 use super::log::LogFlags;
 use super::terminal::Terminal;
@@ -95,11 +95,7 @@ impl Operator {
             .build()?;
         let ended = runtime.block_on(self.serve());
         runtime.shutdown_background();
-        if let Err(error) = &ended {
-            log.say(&format!("error: {error:#}"));
-        }
-        log.flush();
-        Ok(ended.map_or_else(|error| exit::of(&error), |()| Exit::Done))
+        Ok(log.end(ended))
     }
 
     async fn serve(&self) -> anyhow::Result<()> {

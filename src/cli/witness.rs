@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args as _};
 use tokio::task::LocalSet;
 
-use super::exit::{self, Exit};
+use super::exit::Exit;
 use super::log::LogFlags;
 use super::node::{came, die_with, listen, signals};
 use super::terminal::Terminal;
@@ -82,12 +82,7 @@ impl Witness {
             .enable_all()
             .build()?;
         let ended = runtime.block_on(LocalSet::new().run_until(self.serve()));
-        // Not by way of stderr itself: whoever should read it may not.
-        if let Err(error) = &ended {
-            log.say(&format!("error: {error:#}"));
-        }
-        log.flush();
-        Ok(ended.map_or_else(|error| exit::of(&error), |()| Exit::Done))
+        Ok(log.end(ended))
     }
 
     async fn serve(&self) -> anyhow::Result<()> {
