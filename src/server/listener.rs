@@ -63,10 +63,7 @@ impl Server {
             budget,
             body_wait: limits.body_wait,
             snapshots: Arc::new(Semaphore::new(limits.snapshots_max)),
-            snapshot_pace: Pace {
-                wait: limits.body_wait,
-                bytes_per_second_min: limits.snapshot_bytes_per_second_min,
-            },
+            snapshot_pace: Pace::within_limits(limits),
         };
         let admin = Admin {
             handle: handle.clone(),

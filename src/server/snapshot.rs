@@ -19,7 +19,7 @@ use super::kv::make_fresh;
 use super::metrics::StreamKind;
 use super::query::Query;
 use super::reply::{Problem, Reply, bare, with};
-use super::{Peer, act};
+use super::{Limits, Peer, act};
 
 pub(super) async fn answer<B>(
     api: &Api,
@@ -55,12 +55,19 @@ pub(super) async fn answer<B>(
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// How long it may do nothing.
-    pub(super) wait: Duration,
+    wait: Duration,
     /// What it takes at least each second, from then on.
-    pub(super) bytes_per_second_min: u64,
+    bytes_per_second_min: u64,
 }
 
 impl Pace {
+    pub(super) fn within_limits(limits: &Limits) -> Self {
+        Self {
+            wait: limits.body_wait,
+            bytes_per_second_min: limits.snapshot_bytes_per_second_min,
+        }
+    }
+
     /// How long it may take for the first so many bytes.
     fn within(self, bytes: u64) -> Duration {
         let milliseconds = bytes.saturating_mul(1000) / self.bytes_per_second_min.max(1);
@@ -80,4 +87,56 @@ async fn send(mut pieces: mpsc::Receiver<Bytes>, stream: &Stream, pace: Pace) ->
         sent?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use tokio::sync::watch;
+    use tokio::task::LocalSet;
+
+    use super::super::events::Streams;
+    use super::super::metrics::Metrics;
+    use super::*;
+
+    const PIECES: usize = 64;
+    const PIECE: &[u8] = &[b'x'; 64 << 10];
+
+    /// How many bytes of a backup, all of which could be sent at once, a client gets that takes so
+    /// many of them each second.
+    async fn taken_at(bytes_per_second: u64, limits: &Limits) -> usize {
+        let (sender, pieces) = mpsc::channel(PIECES);
+        for _ in 0..PIECES {
+            sender.try_send(Bytes::from_static(PIECE)).unwrap();
+        }
+        drop(sender);
+        let (_stop, stopped) = watch::channel(None);
+        let streams = Streams::new(limits, &Metrics::new(), stopped);
+        let pace = Pace::within_limits(limits);
+        let run = async move |stream| send(pieces, &stream, pace).await;
+        let reply = streams.pieces(StreamKind::Snapshot, run).unwrap();
+        let (mut body, mut taken) = (reply.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            let bytes = frame.unwrap().into_data().unwrap().len();
+            taken += bytes;
+            let milliseconds = bytes as u64 * 1000 / bytes_per_second;
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+        taken
+    }
+
+    #[test]
+    fn whoever_trickles_is_cut_off_and_whoever_is_only_slow_is_not() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build().unwrap();
+        let test = async {
+            let limits = Limits::default();
+            let least = limits.snapshot_bytes_per_second_min;
+            let whole = PIECES * PIECE.len();
+            assert_eq!(taken_at(least * 2, &limits).await, whole);
+            let trickled = taken_at(least / 8, &limits).await;
+            assert!(trickled < whole / 4, "{trickled} of {whole} bytes");
+        };
+        LocalSet::new().block_on(&runtime, test);
+    }
 }

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::client::{Client, LOCAL};
 use super::{Fixture, Limits, run};
@@ -125,48 +124,6 @@ fn as_many_backups_as_the_limit_says_are_under_way() {
         }
         let answer = client.get(PATH).await;
         assert_eq!(answer.status, 200);
-    });
-}
-
-/// How many bytes of a backup a client gets that takes so many of them each second.
-async fn taken_at(fixture: &Fixture, bytes_per_second: u64) -> u64 {
-    let mut client = fixture.client().await;
-    let mut answer = client.begin("GET", PATH, &[], "").await;
-    assert_eq!(answer.status(), 200);
-    let mut taken = 0;
-    while let Some(frame) = answer.body_mut().frame().await {
-        let bytes = frame.unwrap().into_data().unwrap().len() as u64;
-        taken += bytes;
-        sleep(Duration::from_millis(bytes * 1000 / bytes_per_second)).await;
-    }
-    taken
-}
-
-#[test]
-fn whoever_trickles_is_cut_off_and_whoever_is_only_slow_is_not() {
-    run(async {
-        let limits = Limits {
-            snapshots_max: 1,
-            ..Limits::default()
-        };
-        let least = limits.snapshot_bytes_per_second_min;
-        let fixture = Fixture::with(Store::default(), limits);
-        let mut client = fixture.client().await;
-        let whole = 40 * 500_000;
-        for key in 0..40 {
-            client
-                .put(&format!("/v1/kv/{key}"), vec![b'x'; 500_000])
-                .await;
-        }
-        let slow = taken_at(&fixture, least * 2).await;
-        assert!(slow > whole, "{slow} bytes");
-        let trickled = taken_at(&fixture, least / 8).await;
-        assert!(trickled < whole, "{trickled} bytes");
-        // It leaves room for the next.
-        while !fixture.server.holds_nothing() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(client.get(PATH).await.status, 200);
     });
 }
 
