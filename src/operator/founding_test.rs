@@ -26,18 +26,11 @@ fn member(id: u64, disk: u64) -> MemberId {
 
 fn pod(id: u64, uid: &str) -> PodView {
     PodView {
-        name: format!("store-{}", id - 1).into(),
         uid: uid.into(),
-        ip: Some("10.1.2.3".into()),
-        id: Some(NodeId(id)),
         role: None,
         term: None,
-        ready: true,
-        deleting: false,
-        revision: None,
-        node: None,
-        maker: None,
         sidecar: SidecarState::Running,
+        ..PodView::of_store(id)
     }
 }
 

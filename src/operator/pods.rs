@@ -394,5 +394,26 @@ impl Clusters {
 }
 
 #[cfg(test)]
+impl PodView {
+    /// A pod of the cluster `store`: ready, and labelled as a follower in term 7.
+    pub(super) fn of_store(id: u64) -> Self {
+        Self {
+            name: format!("store-{}", id - 1).into(),
+            uid: format!("uid-{id}").into(),
+            ip: Some("10.0.0.1".into()),
+            id: Some(NodeId(id)),
+            role: Some(PodRole::Follower),
+            term: Some(Term(7)),
+            ready: true,
+            deleting: false,
+            revision: None,
+            node: None,
+            maker: Some("set".into()),
+            sidecar: SidecarState::Ready,
+        }
+    }
+}
+
+#[cfg(test)]
 #[path = "pods_test.rs"]
 mod tests;

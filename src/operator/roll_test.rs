@@ -28,18 +28,9 @@ fn uid(id: u64, life: &str) -> Arc<str> {
 
 fn pod(id: u64, life: &str, revision: &str) -> PodView {
     PodView {
-        name: name(id),
         uid: uid(id, life),
-        ip: Some("10.0.0.1".into()),
-        id: Some(NodeId(id)),
-        role: Some(PodRole::Follower),
-        term: Some(Term(7)),
-        ready: true,
-        deleting: false,
         revision: Some(revision.into()),
-        node: None,
-        maker: Some("set".into()),
-        sidecar: SidecarState::Ready,
+        ..PodView::of_store(id)
     }
 }
 

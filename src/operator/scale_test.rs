@@ -32,18 +32,8 @@ fn uid(id: u64) -> Arc<str> {
 
 fn pod(id: u64) -> PodView {
     PodView {
-        name: pod_name("store", NodeId(id)).into(),
-        uid: uid(id),
-        ip: Some("10.0.0.1".into()),
-        id: Some(NodeId(id)),
-        role: Some(PodRole::Follower),
-        term: Some(Term(7)),
-        ready: true,
-        deleting: false,
         revision: Some("new".into()),
-        node: None,
-        maker: Some("set".into()),
-        sidecar: SidecarState::Ready,
+        ..PodView::of_store(id)
     }
 }
 

@@ -23,18 +23,9 @@ fn at(second: i64) -> Time {
 
 fn pod(id: u64, role: PodRole, term: u64) -> PodView {
     PodView {
-        name: format!("store-{}", id - 1).into(),
-        uid: format!("uid-{id}").into(),
-        ip: None,
-        id: Some(NodeId(id)),
         role: Some(role),
         term: Some(Term(term)),
-        ready: true,
-        deleting: false,
-        revision: None,
-        node: None,
-        maker: Some("set".into()),
-        sidecar: SidecarState::Ready,
+        ..PodView::of_store(id)
     }
 }
 

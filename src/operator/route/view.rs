@@ -128,18 +128,8 @@ mod tests {
 
     fn pod(id: u64, role: PodRole) -> PodView {
         PodView {
-            name: format!("store-{}", id - 1).into(),
-            uid: format!("u{id}").into(),
-            ip: None,
-            id: Some(NodeId(id)),
             role: Some(role),
-            term: Some(Term(7)),
-            ready: true,
-            deleting: false,
-            revision: None,
-            node: None,
-            maker: None,
-            sidecar: SidecarState::Ready,
+            ..PodView::of_store(id)
         }
     }
 
@@ -149,7 +139,7 @@ mod tests {
             term: Term(term),
             id: NodeId(id),
             incarnation: Incarnation(1),
-            pod: format!("u{id}").into(),
+            pod: format!("uid-{id}").into(),
         })
     }
 
@@ -169,7 +159,7 @@ mod tests {
     fn one_label_leads_to_its_pod_and_two_or_a_wrong_one_nowhere_yet() {
         let expected = Routed::Labelled {
             pod: "store-1".into(),
-            uid: "u2".into(),
+            uid: "uid-2".into(),
             id: NodeId(2),
             term: Term(7),
         };
