@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, Term};
 use crate::operator::record::StepKind;
-use crate::operator::route::{Claim, PodRole};
+use crate::operator::route::Claim;
 
 /// Three pods of the newest revision whose nodes follow the first, which may then be changed.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, MemberId, Seat, Term};
-use crate::operator::route::{Claim, PodRole, Witness};
+use crate::operator::route::{Claim, Witness};
 
 /// What a member's word counts in.
 #[derive(Clone, Copy)]

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::*;
 use crate::consensus::{ClusterId, Incarnation, Position, Term};
-use crate::operator::SidecarState;
 use crate::operator::events::{News, news};
 use crate::operator::route::{Claim, Report, Witness};
 

@@ -123,7 +123,6 @@ impl Routed {
 mod tests {
     use super::*;
     use crate::consensus::{ClusterId, Incarnation};
-    use crate::operator::SidecarState;
     use crate::operator::route::Claim;
 
     fn pod(id: u64, role: PodRole) -> PodView {
