@@ -96,7 +96,7 @@ fn refusing() -> String {
 
 #[test]
 fn help_is_as_it_was_agreed() {
-    let pages: [&[&str]; 31] = [
+    let pages: [&[&str]; 32] = [
         &[],
         &["node"],
         &["witness"],
@@ -113,6 +113,7 @@ fn help_is_as_it_was_agreed() {
         &["kv", "delete"],
         &["kv", "list"],
         &["kv", "watch"],
+        &["kv", "quota"],
         &["snapshot"],
         &["snapshot", "save"],
         &["snapshot", "restore"],

@@ -14,6 +14,7 @@ use super::client::{Answer, Client, block_on};
 use super::endpoint::Ask;
 use super::exit::Exit;
 use super::kv_entry::{Entry, encoded};
+use super::kv_quota::Quota;
 use super::kv_watch::Watch;
 use super::status::Output;
 use super::table::{self, row};
@@ -27,6 +28,7 @@ pub(super) enum Kv {
     Delete(Delete),
     List(List),
     Watch(Watch),
+    Quota(Quota),
 }
 
 /// Prints the value of a key, as it is.
@@ -106,6 +108,7 @@ impl Kv {
             Self::Delete(delete) => delete.run(),
             Self::List(list) => list.run(),
             Self::Watch(watch) => watch.run(),
+            Self::Quota(quota) => quota.run(),
         }
     }
 }

@@ -34,6 +34,7 @@ mod hello;
 mod home;
 mod kv;
 mod kv_entry;
+mod kv_quota;
 mod kv_watch;
 mod leader;
 mod listen;

@@ -118,7 +118,8 @@ async fn write(api: &Api, command: &Command) -> Result<Reply, Problem> {
         Outcome::CompareFailed { current } => Err(Problem::compare_failed(current)),
         Outcome::QuotaExceeded => Err(Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
-            "the store is at its quota; nothing was written, delete something first",
+            "the store is at its quota; nothing was written: delete something, or raise the quota \
+             (/v1/quota, remember kv quota)",
         )),
         Outcome::Malformed(error) => Err(error.into()),
         Outcome::Noop | Outcome::QuotaSet | Outcome::Unsupported { .. } => Err(Problem::new(

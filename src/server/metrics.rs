@@ -36,6 +36,7 @@ pub(super) enum Endpoint {
     RoleWatch,
     Key,
     Keys,
+    Quota,
     Snapshot,
     Admin,
     Unknown,
@@ -115,7 +116,7 @@ struct NodeGauges {
 }
 
 impl Endpoint {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Cluster,
         Self::Leader,
         Self::Transfer,
@@ -124,6 +125,7 @@ impl Endpoint {
         Self::RoleWatch,
         Self::Key,
         Self::Keys,
+        Self::Quota,
         Self::Snapshot,
         Self::Admin,
         Self::Unknown,
@@ -139,6 +141,7 @@ impl Endpoint {
             Self::RoleWatch => "/v1/watch",
             Self::Key => "/v1/kv/{key}",
             Self::Keys => "/v1/kv",
+            Self::Quota => "/v1/quota",
             Self::Snapshot => "/v1/snapshot",
             Self::Admin => "admin",
             Self::Unknown => "unknown",

@@ -35,6 +35,7 @@ mod members;
 mod metrics;
 mod pages;
 mod query;
+mod quota;
 mod reply;
 mod role_watch;
 mod router;

@@ -11,7 +11,7 @@ use super::connection::Route;
 use super::metrics::Endpoint;
 use super::reply::{Problem, Reply};
 use super::{
-    Peer, bootstrap, key_watch, kv, leader, listing, members, pages, role_watch, snapshot,
+    Peer, bootstrap, key_watch, kv, leader, listing, members, pages, quota, role_watch, snapshot,
 };
 
 impl Route for Api {
@@ -41,6 +41,7 @@ fn endpoint(path: &str) -> Endpoint {
         "/v1/cluster" => Endpoint::Cluster,
         "/v1/members" => Endpoint::Members,
         "/v1/watch" => Endpoint::RoleWatch,
+        "/v1/quota" => Endpoint::Quota,
         "/v1/snapshot" => Endpoint::Snapshot,
         "/v1/leader/transfer" => Endpoint::Transfer,
         "/v1/bootstrap" => Endpoint::Bootstrap,
@@ -58,6 +59,7 @@ impl Api {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match endpoint {
             Endpoint::Key => kv::answer(self, request).await,
+            Endpoint::Quota => quota::answer(self, peer, request).await,
             Endpoint::Transfer if request.method() == Method::POST => {
                 leader::transfer(self, peer, request).await
             }
@@ -72,7 +74,7 @@ impl Api {
             Endpoint::Admin | Endpoint::Unknown => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "no such endpoint; /v1/cluster, /v1/leader, /v1/leader/transfer, /v1/members, \
-                 /v1/watch, /v1/bootstrap, /v1/kv, /v1/kv/{key} and /v1/snapshot are there",
+                 /v1/watch, /v1/bootstrap, /v1/kv, /v1/kv/{key}, /v1/quota and /v1/snapshot are there",
             )),
             _ if !is_read => Err(Problem::not_allowed("GET, HEAD")),
             Endpoint::Cluster => leader::cluster(self, request.uri()),

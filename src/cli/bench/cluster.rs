@@ -300,6 +300,16 @@ impl Cluster {
         self.servers.pop();
     }
 
+    /// Lets the state grow to so many bytes.
+    pub(super) async fn make_room(&self, bytes: u64) -> anyhow::Result<()> {
+        let any = self.servers.first().map_or(0, |server| server.port);
+        if let Some(room) = self.system.make_room(bytes) {
+            let answer = ask(any, &room).await;
+            answer.context("the quota was not raised")?;
+        }
+        Ok(())
+    }
+
     /// Waits until all members vote and are as wanted: each by its id and its disk.
     pub(super) async fn until_members(
         &self,

@@ -41,6 +41,7 @@ impl Membership {
             warm_up: Duration::ZERO,
             time: Duration::ZERO,
         };
+        cluster.make_room(2 * (state_mib << 20)).await?;
         load.fill(&cluster).await?;
         cluster.whole().await?;
         Ok(Self {

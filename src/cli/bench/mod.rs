@@ -138,9 +138,9 @@ pub(super) struct Members {
     #[arg(long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// How much state there is, in MiB; the quota is 64
-    #[arg(long, value_name = "N", default_value_t = 60)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
+    /// How much state there is, in MiB
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1000))]
     state_mib: u64,
     #[command(flatten)]
     common: Common,

@@ -125,6 +125,13 @@ impl System {
         Ok(added.member.id.parse().unwrap_or_default())
     }
 
+    /// Asks for room for more than a new store has; etcd has 2 GiB.
+    pub(super) fn make_room(self, bytes: u64) -> Option<Vec<u8>> {
+        let body = format!("{{\"bytes\":{bytes}}}");
+        let ours = self == Self::Remember;
+        ours.then(|| request("PUT", "/v1/quota", JSON, body.as_bytes()))
+    }
+
     /// Asks the leader to hand over to `to`.
     pub(super) fn hand_over(self, to: u64) -> Vec<u8> {
         match self {

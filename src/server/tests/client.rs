@@ -13,6 +13,9 @@ use tokio::io::DuplexStream;
 use super::Fixture;
 use crate::server::connection::LocalExecutor;
 
+/// The headers of a body of JSON.
+pub(super) const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
 pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An answer that has come whole.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::client::{Client, LOCAL};
+use super::client::{Client, JSON, LOCAL};
 use super::{Fixture, Limits, run};
 use crate::consensus::NodeId;
 use crate::node::Phase;
 use crate::node::fake::Mood;
-use crate::state::{Command, Store, VALUE_BYTES_MAX};
+use crate::state::{Store, VALUE_BYTES_MAX};
 
 #[test]
 fn a_value_is_written_read_replaced_and_deleted() {
@@ -209,13 +209,50 @@ fn large_bodies_wait_for_room_and_are_refused_after_a_while() {
 fn the_state_stays_within_its_quota() {
     run(async {
         let fixture = Fixture::new();
-        let quota = Command::SetQuota { bytes: 1000 };
-        fixture.handle.write(&quota).await.unwrap();
         let mut client = fixture.client().await;
+        let told = client.get("/v1/quota").await;
+        assert_eq!(told.text(), "{\"bytes\":67108864,\"used\":0}\n");
+        let set = client.ask("PUT", "/v1/quota", &JSON, "{\"bytes\":1000}");
+        assert_eq!(set.await.text(), "{\"bytes\":1000,\"used\":0}\n");
         assert_eq!(client.put("/v1/kv/a", vec![0; 500]).await.status, 201);
-        assert_eq!(client.put("/v1/kv/b", vec![0; 500]).await.status, 507);
+        let full = client.put("/v1/kv/b", vec![0; 500]).await;
+        assert_eq!(full.status, 507);
+        assert!(full.error().contains("/v1/quota"), "{full:?}");
         assert_eq!(client.ask("DELETE", "/v1/kv/a", &[], "").await.status, 204);
         assert_eq!(client.put("/v1/kv/b", vec![0; 500]).await.status, 201);
+    });
+}
+
+#[test]
+fn the_quota_is_set_by_whoever_may_act_to_what_makes_sense() {
+    run(async {
+        let fixture = Fixture::new();
+        let far: std::net::IpAddr = "192.0.2.7".parse().unwrap();
+        let mut far = Client::http1(fixture.server.connect(far).0).await;
+        let more = "{\"bytes\":134217728}";
+        assert_eq!(far.ask("PUT", "/v1/quota", &JSON, more).await.status, 403);
+        let mut client = fixture.client().await;
+        for (body, headers, status) in [
+            (more, &[][..], 415),
+            ("{}", &JSON, 400),
+            ("{\"bytes\":-1}", &JSON, 400),
+            ("{\"bytes\":17179869185}", &JSON, 400),
+            ("{\"bytes\":1,\"used\":1}", &JSON, 400),
+        ] {
+            let refused = client.ask("PUT", "/v1/quota", headers, body).await;
+            assert_eq!(refused.status, status, "{body}: {refused:?}");
+        }
+        assert_eq!(client.ask("DELETE", "/v1/quota", &[], "").await.status, 405);
+        assert_eq!(client.get("/v1/quota").await.json()["bytes"], 64 << 20);
+        assert_eq!(
+            client.ask("PUT", "/v1/quota", &JSON, more).await.status,
+            200
+        );
+        assert_eq!(far.get("/v1/quota").await.json()["bytes"], 128 << 20);
+        fixture.driver.feel(Mood::Leaderless);
+        assert_eq!(client.get("/v1/quota").await.status, 503);
+        let stale = client.get("/v1/quota?consistency=stale").await;
+        assert_eq!(stale.json()["bytes"], 128 << 20);
     });
 }
 

@@ -2,11 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::client::Client;
+use super::client::{Client, JSON};
 use super::{Fixture, run};
 use crate::consensus::Role;
-
-const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 #[test]
 fn members_are_told_dead_or_alive() {
