@@ -11,6 +11,15 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_mins(4);
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Tells what happens, and on which cluster: threads that tell stories are called as theirs.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        let thread = std::thread::current();
+        println!("{:>6} | {}", thread.name().unwrap_or_default(), format_args!($($what)*));
+    }};
+}
+pub(crate) use say;
+
 /// A cluster by its name, standing or not.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -20,7 +29,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn named(name: &'static str, port: u16, nodes: u8) -> Self {
+    pub(crate) const fn named(name: &'static str, port: u16, nodes: u8) -> Self {
         Self { name, port, nodes }
     }
 
@@ -29,7 +38,7 @@ impl Cluster {
         let owner = owner.map(|id| id.to_string());
         let mut up = self.tool("up");
         up.args(owner);
-        println!("{}", demand(&mut up).trim_end());
+        say!("{}", demand(&mut up).trim_end());
     }
 
     /// Gives an image to all its machines.

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, wait_for};
+use crate::cluster::{Cluster, say, wait_for};
 use crate::hello::Hello;
 use crate::helm;
 use crate::workload::{STORAGE_CLASS, load_image, make_namespace};
@@ -59,7 +59,7 @@ pub(crate) fn volumes_are_lost_kept_and_mixed_up(cluster: &Cluster) {
 
 /// Deletes the volume of a pod for good, and the pod: another one comes on a new volume.
 fn lose_volume(hello: &Hello<'_>, pod: &str) {
-    println!("  {pod} loses its volume");
+    say!("  {pod} loses its volume");
     let (disks, claim) = (hello.disks(), claim_of(pod));
     let uid = |claim: &Value| claim["metadata"]["uid"].clone();
     let before = uid(&seen_claim(hello, &claim));
@@ -163,13 +163,13 @@ pub(crate) fn a_machine_that_is_gone_for_good_is_replaced(cluster: &Cluster) {
     let machine = cluster.node_names().find(has_none);
     let machine = machine.expect("two operators on three machines");
     let [volatile_pod, kept_pod] = both.map(|hello| pod_on(hello, &machine));
-    println!("  {machine} is gone, and with it {volatile_pod} and {kept_pod}");
+    say!("  {machine} is gone, and with it {volatile_pod} and {kept_pod}");
     let disks = both.map(Hello::disks);
     cluster.power_off(&machine);
     cluster.kubectl(&["delete", "node", &machine]);
 
     volatile.await_other_disk(&volatile_pod, &disks[0]);
-    println!("  {volatile_pod} votes again, from another machine");
+    say!("  {volatile_pod} votes again, from another machine");
     wait_for("the pod with the volume to wait", || {
         let pod = seen_pod(&kept, &kept_pod)?;
         let conditions = pod["status"]["conditions"].as_array()?;
@@ -185,12 +185,12 @@ pub(crate) fn a_machine_that_is_gone_for_good_is_replaced(cluster: &Cluster) {
                 .contains(&format!("not ready: {kept_pod}")))
         .then_some(())
     });
-    println!("  {kept_pod} waits for its volume, which is told");
+    say!("  {kept_pod} waits for its volume, which is told");
     writers.iter().for_each(Writer::goes_on);
     let claim = claim_of(&kept_pod);
     kept.kubectl(&["delete", "persistentvolumeclaim", &claim]);
     kept.await_other_disk(&kept_pod, &disks[1]);
-    println!("  {kept_pod} votes again, from another machine");
+    say!("  {kept_pod} votes again, from another machine");
     writers.iter().for_each(Writer::goes_on);
     // What comes in the end is another machine of that name, on which nothing is known of pods.
     std::fs::remove_dir_all(cluster.directory().join(&machine).join("var")).unwrap();

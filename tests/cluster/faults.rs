@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::cluster::{Cluster, demand, output_of, wait_for};
+use crate::cluster::{Cluster, demand, output_of, say, wait_for};
 use crate::half_api::HalfApi;
 use crate::hello::{Hello, Leader, is_ready, on, watch_for};
 use crate::helm;
@@ -43,7 +43,7 @@ pub(crate) fn the_leader_moves_through_every_fault(cluster: &Cluster) {
     let writer = Writer::begin(&hello);
     for (what, fault) in FAULTS {
         writer.goes_on();
-        println!("  {what}: {} in term {}", leader.pod, leader.term);
+        say!("  {what}: {} in term {}", leader.pod, leader.term);
         let next = fault(&hello, &leader);
         assert!(next.term > leader.term, "{next:?} after {leader:?}");
         writer.goes_on();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, demand, output_of, wait_for};
+use crate::cluster::{Cluster, demand, output_of, say, wait_for};
 use crate::processes::{self, PodProcess};
 use crate::workload::{STORAGE_CLASS, image, unprivileged, unprivileged_pod};
 
@@ -222,7 +222,7 @@ impl<'a> Hello<'a> {
         let next = self.next_label(before);
         let labelled = begun.elapsed();
         self.reach(&next);
-        println!(
+        say!(
             "    {} after {}: label seen after {:.1} s, answered after {:.1} s",
             next.pod,
             before.pod,

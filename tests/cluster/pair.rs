@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::cluster::{Cluster, wait_for};
+use crate::cluster::{Cluster, say, wait_for};
 use crate::hello::{Hello, Leader};
 use crate::helm;
 use crate::install::rights;
@@ -59,7 +59,7 @@ pub(crate) fn a_pair_survives_the_loss_of_either(cluster: &Cluster) {
 /// The leader's machine has no power: the other pod leads, alone, and everything goes on until it
 /// is back and both vote again; who leads then.
 fn go_on_alone(hello: &Hello<'_>, leader: &Leader, writer: &Writer) -> Leader {
-    println!("  {} in term {} is lost", leader.pod, leader.term);
+    say!("  {} in term {} is lost", leader.pod, leader.term);
     writer.goes_on();
     hello.cluster.power_off(&leader.node);
     let next = hello.next_leader(leader);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::cluster::{output_of, wait_for};
+use crate::cluster::{output_of, say, wait_for};
 use crate::hello::Hello;
 use crate::processes;
 use crate::writer::Writer;
@@ -16,7 +16,7 @@ impl Hello<'_> {
     /// Asks for so many pods, and waits until each of them has a vote, no other is there, and
     /// writes go on.
     pub(crate) fn scale_to(&self, replicas: usize, writer: &Writer) {
-        println!("  to {replicas}");
+        say!("  to {replicas}");
         self.scale(replicas);
         writer.goes_on();
         self.await_seats();

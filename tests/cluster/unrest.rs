@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::cluster::{Cluster, root, wait_for};
+use crate::cluster::{Cluster, root, say, wait_for};
 use crate::hello::{Hello, watch_for};
 use crate::helm;
 use crate::processes::operators;
@@ -30,7 +30,7 @@ pub(crate) fn scaling_outlives_operators_and_the_api_server(cluster: &Cluster) {
     let rival = Rival::begin(cluster);
     writer.goes_on();
 
-    println!("  to 5, and the API server and all operators end as soon as that is begun");
+    say!("  to 5, and the API server and all operators end as soon as that is begun");
     hello.scale(5);
     wait_for("the StatefulSet to be raised", || {
         (hello.set()["spec"]["replicas"] == 5).then_some(())
@@ -46,7 +46,7 @@ pub(crate) fn scaling_outlives_operators_and_the_api_server(cluster: &Cluster) {
 
     // What it watched may have ended with the API server: another one sees all of it at once.
     let rival = Rival::begin(cluster);
-    println!("  to 3, and the same as soon as two have left");
+    say!("  to 3, and the same as soon as two have left");
     hello.scale(3);
     wait_for("two to leave, by the word of the nodes", || {
         let members = hello.members_told()?;

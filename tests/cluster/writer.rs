@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
-use crate::cluster::{Cluster, demand, output_of, wait_for};
+use crate::cluster::{Cluster, demand, output_of, say, wait_for};
 use crate::hello::Hello;
 
 /// How long to wait between two writes.
@@ -108,7 +108,7 @@ impl Writer {
         let tried = self.shared.tried.load(Ordering::Relaxed);
         let lost = lost(hello.cluster, &hello.leader_address(), &acknowledged);
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        println!(
+        say!(
             "    {} writes of those below {tried} were acknowledged, and all of those are there",
             acknowledged.len()
         );
