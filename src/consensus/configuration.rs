@@ -7,12 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Incarnation, MemberId, NodeId, Position, quorum};
+use super::{Incarnation, Index, MemberId, NodeId, Position, quorum};
 
 /// The members of a cluster and what each of them counts in. At least one of them votes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Configuration {
     seats: BTreeMap<MemberId, Seat>,
+    register: Option<Index>,
 }
 
 /// What a member counts in. A learner is fed, and counts in nothing.
@@ -33,7 +34,8 @@ impl Configuration {
     /// These seats; `None` if nobody among them votes.
     pub fn new(seats: BTreeMap<MemberId, Seat>) -> Option<Self> {
         let has_voters = seats.values().any(|seat| seat.votes);
-        has_voters.then_some(Self { seats })
+        let register = None;
+        has_voters.then_some(Self { seats, register })
     }
 
     /// All of them vote from the beginning, and no change is under way.
@@ -58,7 +60,20 @@ impl Configuration {
             ..Seat::default()
         };
         let seats = BTreeMap::from([(voter, seat)]);
-        Self { seats }
+        let register = None;
+        Self { seats, register }
+    }
+
+    /// The same, with the register that was made by this entry, or none.
+    #[must_use]
+    pub fn with_register(self, register: Option<Index>) -> Self {
+        Self { register, ..self }
+    }
+
+    /// By which entry the register was made that a pair goes by (R17). It stays the same through
+    /// all changes until another one is made; a cluster begins without one.
+    pub fn register(&self) -> Option<Index> {
+        self.register
     }
 
     /// All members by id, each with its seat.
@@ -119,7 +134,8 @@ impl Configuration {
             ..Seat::default()
         };
         seats.insert(member, seat);
-        Self { seats }
+        let register = self.register;
+        Self { seats, register }
     }
 
     /// The step to other voters: joint, unless only learners go.
@@ -146,7 +162,8 @@ impl Configuration {
         for seat in seats.values_mut() {
             seat.outgoing = false;
         }
-        Self { seats }
+        let register = self.register;
+        Self { seats, register }
     }
 
     /// Whether the word of this member counts in anything, so that it may stand for election. Those
@@ -246,7 +263,7 @@ mod tests {
         for id in outgoing {
             seats.entry(member(*id)).or_default().outgoing = true;
         }
-        Configuration { seats }
+        Configuration::new(seats).unwrap()
     }
 
     fn agrees(configuration: &Configuration, ids: &[u64]) -> bool {
@@ -262,6 +279,22 @@ mod tests {
         assert!(!agrees(&change, &[3, 4, 5]) && !agrees(&change, &[1, 2, 3]));
         let one = joint(&[1], &[1, 2, 3]);
         assert!(agrees(&one, &[1, 2]) && !agrees(&one, &[2, 3]) && !agrees(&one, &[1]));
+    }
+
+    /// Whoever comes or goes, the register stays the one that it was.
+    #[test]
+    fn every_change_keeps_the_register() {
+        let made = Some(Index(7));
+        let three = Configuration::of_voters([1, 2, 3].map(member));
+        assert_eq!(three.register(), None);
+        let three = three.with_register(made);
+        let four = three.with_learner(member(4), Position::START);
+        let joint = four.with_voters(&[member(4)].into(), &[member(1), member(2)].into());
+        assert!(joint.is_joint());
+        let learners_go = four.with_voters(&[].into(), &[member(4)].into());
+        for changed in [&four, &joint, &joint.settled(), &learners_go] {
+            assert_eq!(changed.register(), made);
+        }
     }
 
     /// A second disk of an id is another member: what the one says does not count for the other.

@@ -2,7 +2,8 @@
 //!
 //! The witness is a register that somebody else keeps: one value, changed by compare-and-set only.
 //! It knows no time and never expires. Each change raises its number, so that no value ever comes
-//! again, and a change that was asked for long ago finds another value than it was made from.
+//! again, and a change that was asked for long ago finds another value than it was made from. Which
+//! register it is stays as it is: the entry by which it was made.
 
 use super::{Index, MemberId};
 
@@ -13,6 +14,11 @@ pub struct Register {
     pub number: u64,
     /// What it says.
     pub word: Word,
+    /// By which entry it was made: no other register was. Whoever has agreed on another one goes by
+    /// that and by nothing that this one says ([`Configuration::register`]).
+    ///
+    /// [`Configuration::register`]: super::Configuration::register
+    pub made: Index,
 }
 
 /// What the register says. The index is that of the newest configuration in the log of whoever
@@ -52,14 +58,15 @@ pub enum Answer {
 }
 
 impl Register {
-    /// The first value.
-    pub(super) fn first(word: Word) -> Self {
-        Self { number: 1, word }
+    /// The first value of one that is made by the entry at `made`, in the place of what was found;
+    /// `None` where no number is left.
+    pub(super) fn first(found: Option<Self>, word: Word, made: Index) -> Option<Self> {
+        let number = found.map_or(0, |found| found.number).checked_add(1)?;
+        Some(Self { number, word, made })
     }
 
     /// The value after this one; `None` where no number is left.
     pub(super) fn next(self, word: Word) -> Option<Self> {
-        let number = self.number.checked_add(1)?;
-        Some(Self { number, word })
+        Self::first(Some(self), word, self.made)
     }
 }

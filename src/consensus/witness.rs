@@ -24,6 +24,20 @@
 //!   its leader writes what is so now. Where nothing is written, it first appends its configuration
 //!   anew, so that whoever was alone by a register that is lost has followed it since.
 //!
+//! By mistake the two may be given two registers. So a register carries the index of the entry by
+//! which it was made, that entry and every configuration behind it name the index as well, and
+//! nobody goes by a register of another one, nor changes it. Two are never made by one entry: of a
+//! place one entry is agreed on, a register is written only then, by the leader that appended the
+//! entry and in that reign, and once, unless it is certain that it was not. So what a node has in
+//! its log says of at most one register that it is valid. Where two logs differ:
+//!
+//! - One lacks the entry. It goes by the register before, and may go alone by that: then the entry
+//!   is not agreed on, nothing was made by it, and the log that has it goes by none.
+//! - Once it is agreed on, both have it, and the register before is void for both.
+//!
+//! Only one that was found empty is made anew. A leader that finds another than was agreed on lets
+//! it be: to take it over at each change of leaders would let each of the two be valid by turns.
+//!
 //! A node that is alone makes itself the only voter as soon as it leads, and needs no register from
 //! then on. Whatever the register says or fails to say costs time only: no answer is a no.
 
@@ -54,8 +68,16 @@ pub(super) struct Witness {
     heard: Mono,
     /// Whether this node counts as both of a pair.
     alone: bool,
-    /// The configuration that this leader has appended to make the register.
-    renewed: Option<Index>,
+    /// The entry that this leader has appended to make the register, which it found empty.
+    renewed: Option<Renewal>,
+}
+
+/// An entry by which a register is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Renewal {
+    index: Index,
+    /// Whether one may have been made by it already, somewhere: there must be no second one.
+    is_spent: bool,
 }
 
 /// A value that was told, or that there was none.
@@ -116,7 +138,7 @@ impl Node {
         let is_named =
             |held: Register| matches!(held.word, Word::Sole(who, _) if who == self.member);
         let held = self.witness.known.and_then(|held| held.0);
-        self.config.witness && held.is_some_and(is_named)
+        self.config.witness && held.is_some_and(|held| self.goes_by(held) && is_named(held))
     }
 
     /// An answer came. One to an earlier boot is none to this one.
@@ -137,17 +159,24 @@ impl Node {
             (Answer::Holds(held), _) => (Some(Held(held)), later),
             (Answer::Swapped, Ask::Swap { to, .. }) => {
                 let (position, _) = self.configurations.newest();
-                if asked.to_be_alone && to.word == Word::Sole(self.member, position.index) {
+                let names_this = to.word == Word::Sole(self.member, position.index);
+                if asked.to_be_alone && names_this && self.goes_by(to) {
                     self.witness.alone = true;
                     self.event(Event::Alone);
                 }
                 (Some(Held(Some(to))), later)
             }
-            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, soon),
+            (Answer::Unknown, Ask::Swap { .. }) => {
+                if let Some(renewed) = &mut self.witness.renewed {
+                    renewed.is_spent = true;
+                }
+                (None, soon)
+            }
+            (Answer::Swapped | Answer::Unknown, Ask::Read) => (None, soon),
         };
         self.witness.known = known;
         self.witness.read_at = self.now.after(pause);
-        if known.is_some_and(|held| held.0.is_some()) {
+        if (known.and_then(|held| held.0)).is_some_and(|held| self.goes_by(held)) {
             self.witness.renewed = None;
         }
     }
@@ -199,16 +228,9 @@ impl Node {
         } else {
             (self.now, Some(self.word()?))
         };
-        let swap = |Held(held)| {
-            let to = match (held, wanted) {
-                (Some(held), None) => held.next(self.word_alone(held)?)?,
-                (Some(held), Some(word)) => {
-                    held.next(self.replaces(held, word).then_some(word)?)?
-                }
-                (None, Some(word)) if self.has_renewed() => Register::first(word),
-                (None, _) => return None,
-            };
-            Some(Ask::Swap { from: held, to })
+        let swap = |Held(from)| {
+            let to = self.next_value(from, wanted)?;
+            Some(Ask::Swap { from, to })
         };
         let (at, ask) = match witness.known.and_then(swap) {
             Some(swap) => (not_before, swap),
@@ -223,8 +245,27 @@ impl Node {
     }
 }
 
-// What the register is to say.
+// What the register is to say, and which one it is.
 impl Node {
+    /// Whether this is the register that was agreed on: any other says nothing to this node.
+    fn goes_by(&self, held: Register) -> bool {
+        self.configuration().register() == Some(held.made)
+    }
+
+    /// What it is to hold in the place of this, if anything: by `wanted`, or if that is `None`, so
+    /// that this candidate is alone. Whatever was made by another entry is left as it is, unless
+    /// this leader makes the register.
+    fn next_value(&self, found: Option<Register>, wanted: Option<Word>) -> Option<Register> {
+        let Some(held) = found.filter(|held| self.goes_by(*held)) else {
+            return Register::first(found, wanted?, self.makes()?);
+        };
+        let word = match wanted {
+            None => self.word_alone(held)?,
+            Some(word) => self.replaces(held, word).then_some(word)?,
+        };
+        held.next(word)
+    }
+
     /// What a candidate changes this value to, to be alone: it may do so if it is named already, or
     /// if it has the configuration that the pair has agreed on. A change of that pair that is under
     /// way is agreed on by the pair as well, so whoever has it may ask, too.
@@ -275,25 +316,35 @@ impl Node {
     }
 
     /// Where nothing was ever written, or what was is lost, a leader appends its configuration
-    /// anew: nobody who was alone by a value that is lost agrees on that and stays alone.
+    /// anew: nobody who was alone by a value that is lost agrees on that and stays alone. One that
+    /// holds something is not to be made, unless this leader has found it empty before, and a late
+    /// request has filled it since.
     fn renew_for_witness(&mut self) {
-        let is_empty = self.witness.known == Some(Held(None)) && self.witness.asked.is_none();
-        let Some(leader) = self.leading().filter(|_| is_empty && self.config.witness) else {
+        let witness = &self.witness;
+        let is_to_be_made = match witness.known {
+            Some(Held(None)) => true,
+            Some(Held(Some(held))) => witness.renewed.is_some() && !self.goes_by(held),
+            None => false,
+        };
+        let may = self.config.witness && is_to_be_made && witness.asked.is_none();
+        let Some(leader) = self.leading().filter(|_| may) else {
             return;
         };
-        if self.word().is_none() || self.has_renewed() {
+        if self.word().is_none() || self.makes().is_some() {
             return;
         }
         if let Ok(present) = self.changeable(leader).cloned() {
-            self.appoint(present);
-            let (position, _) = self.configurations.newest();
-            self.witness.renewed = Some(position.index);
+            let index = self.next_position().index;
+            self.appoint(present.with_register(Some(index)));
+            let is_spent = false;
+            self.witness.renewed = Some(Renewal { index, is_spent });
         }
     }
 
-    /// Whether the configuration in force was appended by this leader to make the register.
-    fn has_renewed(&self) -> bool {
-        let (position, _) = self.configurations.newest();
-        self.witness.renewed == Some(position.index)
+    /// By which entry this leader makes the register: the one that it has appended for that.
+    fn makes(&self) -> Option<Index> {
+        let fresh = self.witness.renewed.filter(|renewed| !renewed.is_spent);
+        let index = fresh.map(|renewed| renewed.index);
+        index.filter(|_| index == self.configuration().register())
     }
 }

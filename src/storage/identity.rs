@@ -2,11 +2,11 @@
 //!
 //! The file has two slots of equal content, which are written one after the other, the one that is
 //! not needed first, each durable before the next. Torn or rotten, one of them is always good, and
-//! a change needs no room on a full disk. Format version 3, little-endian, CRC-32C:
+//! a change needs no room on a full disk. Format version 4, little-endian, CRC-32C:
 //!
 //! ```text
 //!   slot, 4,096 bytes   8 magic "rmbr-idn"   8 generation     8 boot      8, 8 settled since
-//!                       4 version            8 node id        8 cluster   33 per member, as in
+//!                       4 version            8 node id        8 cluster   configuration, as in
 //!                       4 members            8 incarnation    4 epoch        the log
 //!                                                                         4 per earlier boot
 //!                                                                         zeroes, 4 CRC
@@ -16,7 +16,10 @@
 //! node belongs to no cluster yet. Of the earlier boots it is the nonces, the oldest first; how
 //! many there are follows from the number of the boot.
 
-use super::layout::{Fields, SEAT_BYTES, decode_seats, encode_position, encode_seats};
+use super::layout::{
+    CONFIGURATION_BYTES_MAX, Fields, configuration_bytes, decode_configuration,
+    encode_configuration, encode_position,
+};
 use super::{Disk, DiskFile, Error};
 use crate::consensus::{
     Boot, Boots, ClusterId, Epoch, Incarnation, MEMBERS_MAX, MemberId, Membership, NodeId,
@@ -26,14 +29,14 @@ use crate::consensus::{
 pub(super) const NAME: &str = "identity";
 /// Its name while it is made for the first time.
 const UNFINISHED: &str = "identity-unfinished";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const MAGIC: &[u8; 8] = b"rmbr-idn";
 const SLOT_BYTES: usize = 4096;
 const SLOTS: [u64; 2] = [0, SLOT_BYTES as u64];
 const CRC_AT: usize = SLOT_BYTES - 4;
 
 const _: () = assert!(
-    76 + SEAT_BYTES * MEMBERS_MAX + 4 * (Boots::KEPT_MAX - 1) <= CRC_AT,
+    76 + CONFIGURATION_BYTES_MAX + 4 * (Boots::KEPT_MAX - 1) <= CRC_AT,
     "every identity fits in a slot"
 );
 
@@ -198,7 +201,7 @@ impl Identity {
         bytes.extend_from_slice(&epoch.to_le_bytes());
         if let Some(Membership { settled, .. }) = membership {
             encode_position(settled.0, &mut bytes);
-            encode_seats(&settled.1, &mut bytes);
+            encode_configuration(&settled.1, &mut bytes);
         }
         for nonce in self.boots.earlier() {
             bytes.extend_from_slice(&nonce.to_le_bytes());
@@ -245,8 +248,9 @@ impl Identity {
         let mut membership = None;
         if members > 0 {
             let since = fields.position()?;
-            let (seats, rest) = fields.0.split_at_checked(SEAT_BYTES * members)?;
-            let settled = (since, decode_seats(&mut Fields(seats))?);
+            let (configuration, rest) =
+                (fields.0).split_at_checked(configuration_bytes(members))?;
+            let settled = (since, decode_configuration(&mut Fields(configuration))?);
             fields.0 = rest;
             membership = Some(Membership {
                 cluster,

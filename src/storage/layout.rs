@@ -1,4 +1,4 @@
-//! The bytes of the log, format version 2. All integers are little-endian; [`super::Wal`] says
+//! The bytes of the log, format version 3. All integers are little-endian; [`super::Wal`] says
 //! what they mean together.
 //!
 //! ```text
@@ -28,8 +28,9 @@
 //!      3  command entry  8 term    8 index       the command
 //!      4  base           8 term    8 index       1 keep log
 //!      5  peer           8 id      8 incarnation 8 boot, 0 if the peer is forgotten
-//!      6  configuration  8 term    8 index       33 per member:
-//!         entry                                    8 id, 8 incarnation, 8 and 8 since which entry,
+//!      6  configuration  8 term    8 index       8 by which entry its register was made, or 0
+//!         entry                                  33 per member:
+//!                                                  8 id, 8 incarnation, 8 and 8 since which entry,
 //!                                                  1: 1 if it votes, 2 if it is outgoing, 3 both
 //! ```
 
@@ -44,7 +45,7 @@ use crate::consensus::{
 };
 
 /// The version of the format.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Bytes of a batch header.
 pub(super) const BATCH_HEADER_BYTES: usize = 40;
 /// Bytes that a record costs beside its body.
@@ -53,7 +54,11 @@ const RECORD_OVERHEAD_BYTES: usize = 9;
 pub(super) const BATCH_BYTES_MAX: usize = (4 << 20) + (64 << 10);
 
 /// Bytes of a member with its seat.
-pub(super) const SEAT_BYTES: usize = 33;
+const SEAT_BYTES: usize = 33;
+/// Bytes of what is in a configuration beside its members.
+const REGISTER_BYTES: usize = 8;
+/// The most bytes of a configuration.
+pub(super) const CONFIGURATION_BYTES_MAX: usize = configuration_bytes(MEMBERS_MAX);
 const SEGMENT_MAGIC: &[u8; 8] = b"rmbr-wal";
 const BATCH_MAGIC: &[u8; 4] = b"btch";
 
@@ -272,7 +277,9 @@ pub(super) fn record_bytes(record: &Record) -> usize {
             Record::Entry(entry) => match &entry.payload {
                 Payload::Noop => 16,
                 Payload::Command(command) => 16 + command.len(),
-                Payload::Configuration(configuration) => 16 + seats_bytes(configuration),
+                Payload::Configuration(configuration) => {
+                    16 + configuration_bytes(configuration.seats().len())
+                }
             },
         }
 }
@@ -304,7 +311,9 @@ pub(super) fn encode_record(record: &Record, to: &mut Vec<u8>) {
             match &entry.payload {
                 Payload::Noop => {}
                 Payload::Command(command) => to.extend_from_slice(command),
-                Payload::Configuration(configuration) => encode_seats(configuration, to),
+                Payload::Configuration(configuration) => {
+                    encode_configuration(configuration, to);
+                }
             }
         }
         Record::Base { position, keep_log } => {
@@ -327,13 +336,15 @@ fn encode_member(member: MemberId, to: &mut Vec<u8>) {
     to.extend_from_slice(&member.incarnation.0.to_le_bytes());
 }
 
-/// The bytes that the seats of a configuration take.
-pub(super) fn seats_bytes(configuration: &Configuration) -> usize {
-    SEAT_BYTES * configuration.seats().len()
+/// The bytes that a configuration of so many members takes.
+pub(super) const fn configuration_bytes(members: usize) -> usize {
+    REGISTER_BYTES + SEAT_BYTES * members
 }
 
-/// Adds the seats of a configuration to `to`.
-pub(super) fn encode_seats(configuration: &Configuration, to: &mut Vec<u8>) {
+/// Adds a configuration to `to`.
+pub(super) fn encode_configuration(configuration: &Configuration, to: &mut Vec<u8>) {
+    let register = configuration.register().unwrap_or(Position::START.index);
+    to.extend_from_slice(&register.0.to_le_bytes());
     for (member, seat) in configuration.seats() {
         encode_member(member, to);
         encode_position(seat.since, to);
@@ -341,8 +352,9 @@ pub(super) fn encode_seats(configuration: &Configuration, to: &mut Vec<u8>) {
     }
 }
 
-/// Reads the seats of a configuration, to the last byte; they stand in order, each once.
-pub(super) fn decode_seats(fields: &mut Fields<'_>) -> Option<Configuration> {
+/// Reads a configuration, to the last byte; its seats stand in order, each once.
+pub(super) fn decode_configuration(fields: &mut Fields<'_>) -> Option<Configuration> {
+    let register = Some(Index(fields.u64()?)).filter(|made| *made > Position::START.index);
     let mut seats = BTreeMap::new();
     while !fields.0.is_empty() {
         let member = fields.member()?;
@@ -363,7 +375,7 @@ pub(super) fn decode_seats(fields: &mut Fields<'_>) -> Option<Configuration> {
         }
         seats.insert(member, seat);
     }
-    Configuration::new(seats)
+    Some(Configuration::new(seats)?.with_register(register))
 }
 
 pub(super) fn encode_position(position: Position, to: &mut Vec<u8>) {
@@ -416,7 +428,7 @@ fn decode_body(bytes: &[u8]) -> Option<Record> {
             let payload = match kind {
                 2 => Payload::Noop,
                 3 => Payload::Command(Bytes::copy_from_slice(std::mem::take(&mut fields.0))),
-                _ => Payload::Configuration(decode_seats(&mut fields)?),
+                _ => Payload::Configuration(decode_configuration(&mut fields)?),
             };
             Record::Entry(Entry {
                 term,

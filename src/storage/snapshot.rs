@@ -1,12 +1,12 @@
 //! One snapshot file: an opaque stream of state with the position it covers and the configuration
-//! in force there, or a later one that is agreed on; format version 2.
+//! in force there, or a later one that is agreed on; format version 3.
 //!
 //! The same bytes lie on disk and travel to followers, so nothing in them names a node or a disk.
 //! Integers are little-endian, CRCs are CRC-32C.
 //!
 //! ```text
 //!   header   8 magic "rmbr-snp"   4 version   4 length n   8 term   8 index
-//!            n configuration: 8 term and 8 index of its entry, then its seats as in the log
+//!            n configuration: 8 term and 8 index of its entry, then as in the log
 //!            4 CRC of all before
 //!   chunk    4 length n, 1 to 65,536   4 CRC   n state            any number of them
 //!   end      4 zero                    4 CRC   8 bytes of state   4 CRC of all the state
@@ -19,16 +19,18 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::layout::{Fields, SEAT_BYTES, decode_seats, encode_position, encode_seats, seats_bytes};
+use super::layout::{
+    self, Fields, configuration_bytes, decode_configuration, encode_configuration, encode_position,
+};
 use super::{DiskFile, Error};
-use crate::consensus::{MEMBERS_MAX, Placed, Position};
+use crate::consensus::{Placed, Position};
 
 /// The version of the format.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Bytes before the configuration.
 const HEADER_BYTES: usize = 32;
 /// The longest configuration, in bytes; a longer one is not believed.
-const CONFIGURATION_BYTES_MAX: usize = 16 + SEAT_BYTES * MEMBERS_MAX;
+const CONFIGURATION_BYTES_MAX: usize = 16 + layout::CONFIGURATION_BYTES_MAX;
 /// Bytes before the state of a chunk.
 pub(super) const CHUNK_HEADER_BYTES: usize = 8;
 /// The most state in one chunk.
@@ -39,14 +41,14 @@ const END_BYTES: usize = 20;
 const MAGIC: &[u8; 8] = b"rmbr-snp";
 
 /// The header's bytes and its CRC, where the chain begins.
-pub(super) fn encode_header(position: Position, (since, members): &Placed) -> (Vec<u8>, u32) {
-    let length = 16 + seats_bytes(members);
+pub(super) fn encode_header(position: Position, (since, configuration): &Placed) -> (Vec<u8>, u32) {
+    let length = 16 + configuration_bytes(configuration.seats().len());
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     encode_position(position, &mut bytes);
     encode_position(*since, &mut bytes);
-    encode_seats(members, &mut bytes);
+    encode_configuration(configuration, &mut bytes);
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     (bytes, crc)
@@ -59,7 +61,7 @@ fn decode_header(header: &[u8]) -> Option<(Position, Placed, u32)> {
     let mut fields = Fields(covered.get(16..)?);
     let position = fields.position()?;
     let since = fields.position()?;
-    let placed = (since, decode_seats(&mut fields)?);
+    let placed = (since, decode_configuration(&mut fields)?);
     let (encoded, crc_due) = encode_header(position, &placed);
     let is_sound = encoded == header && crc_due.to_le_bytes() == *crc;
     is_sound.then_some((position, placed, crc_due))

@@ -148,6 +148,8 @@ pub(super) struct Seat {
 pub(super) struct Configuration {
     #[prost(message, repeated, tag = "1")]
     pub(super) seats: Vec<Seat>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(super) register: Option<u64>,
 }
 
 /// An entry; without a command or a configuration it is a no-op.

@@ -214,9 +214,12 @@ pub(super) fn node_id(id: NodeId, field: &'static str) -> Result<(), Malformed> 
     at_most(id.0, limits::NODE_ID_MAX, field)
 }
 
-/// Refuses members that are too many, or have impossible ids.
+/// Refuses members that are too many, or have impossible ids, and a register that no entry made.
 pub(super) fn members(configuration: &Configuration, field: &'static str) -> Result<(), Malformed> {
     count(configuration.seats().len(), limits::MEMBERS_MAX, field)?;
+    configuration
+        .register()
+        .map_or(Ok(()), |made| index(made, field))?;
     (configuration.members()).try_for_each(|member| node_id(member.id, field))
 }
 

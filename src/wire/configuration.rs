@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::body;
 use super::malformed::{Malformed, required};
 use super::message::position;
-use crate::consensus::{Configuration, Incarnation, MemberId, NodeId, Seat};
+use crate::consensus::{Configuration, Incarnation, Index, MemberId, NodeId, Position, Seat};
 
 impl From<&Configuration> for body::Configuration {
     fn from(configuration: &Configuration) -> Self {
@@ -17,6 +17,7 @@ impl From<&Configuration> for body::Configuration {
         };
         Self {
             seats: configuration.seats().map(seat).collect(),
+            register: configuration.register().map(|made| made.0),
         }
     }
 }
@@ -40,8 +41,14 @@ impl TryFrom<body::Configuration> for Configuration {
                 return Err(Malformed::new("Configuration.seats", fault));
             }
         }
+        let register = twin.register.map(Index);
+        if register == Some(Position::START.index) {
+            let fault = "is made by no entry";
+            return Err(Malformed::new("Configuration.register", fault));
+        }
         let none = || Malformed::new("Configuration.seats", "are none of voters");
-        Self::new(seats).ok_or_else(none)
+        let configuration = Self::new(seats).ok_or_else(none)?;
+        Ok(configuration.with_register(register))
     }
 }
 
@@ -80,11 +87,17 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_said() {
+        let refusal =
+            |twin: body::Configuration| Configuration::try_from(twin).unwrap_err().to_string();
         let complaint = |seats: &[body::Seat]| {
-            let twin = body::Configuration {
+            refusal(body::Configuration {
                 seats: seats.to_vec(),
-            };
-            Configuration::try_from(twin).unwrap_err().to_string()
+                register: None,
+            })
+        };
+        let by_no_entry = body::Configuration {
+            seats: vec![seat(1, true)],
+            register: Some(0),
         };
         let mut nobody = seat(1, true);
         nobody.member = None;
@@ -105,6 +118,10 @@ mod tests {
                 "Configuration.seats.member is missing",
             ),
             (complaint(&[never]), "Configuration.seats.since is missing"),
+            (
+                refusal(by_no_entry),
+                "Configuration.register is made by no entry",
+            ),
         ];
         for (said, due) in cases {
             assert_eq!(said, due);

@@ -214,6 +214,7 @@ mod tests {
         Register {
             number,
             word: Word::Sole(member, Index(5)),
+            made: Index(4),
         }
     }
 

@@ -169,6 +169,7 @@ fn sole(number: u64) -> Register {
     Register {
         number,
         word: Word::Sole(member, Index(5)),
+        made: Index(4),
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   cluster 00000000000000c1, 0: never written
-//!   cluster 00000000000000c1, 7: pair 1.92e1c07d44ab3f15 2.5f0a9b2c31d8e764 @ 1234
-//!   cluster 00000000000000c1, 8: sole 2.5f0a9b2c31d8e764 @ 1234
+//!   cluster 00000000000000c1, 7: pair 1.92e1c07d44ab3f15 2.5f0a9b2c31d8e764 @ 1234, made 1230
+//!   cluster 00000000000000c1, 8: sole 2.5f0a9b2c31d8e764 @ 1234, made 1230
 //! ```
 //!
 //! It names the cluster, so that no cluster takes the register of another for its own; then how
-//! often it was changed, what it says of which members on which disks, and the index of the
-//! configuration that this is about. Each value has one text: whatever is not that very text, to
-//! the letter, is illegible, and says nothing to anybody.
+//! often it was changed, what it says of which members on which disks, the index of the
+//! configuration that this is about, and that of the entry by which this register was made, so that
+//! a pair does not take another one of its own cluster for it either. Each value has one text:
+//! whatever is not that very text, to the letter, is illegible, and says nothing to anybody.
 
 use crate::consensus::{ClusterId, Incarnation, Index, MemberId, NodeId, Register, Word};
 use crate::wire::limits::NODE_ID_MAX;
@@ -26,7 +27,7 @@ pub enum Illegible {
     /// It is none.
     #[error(
         "{0:?} is no register, which is like \"cluster 00000000000000c1, 7: pair \
-         1.00000000000000a1 2.00000000000000a2 @ 12\""
+         1.00000000000000a1 2.00000000000000a2 @ 12, made 9\""
     )]
     NoRegister(String),
     /// It is of another cluster.
@@ -43,18 +44,14 @@ pub enum Illegible {
 #[must_use]
 pub fn write(cluster: ClusterId, held: Option<Register>) -> String {
     let cluster = format!("cluster {:016x}", cluster.0);
-    let Some(Register { number, word }) = held else {
+    let Some(Register { number, word, made }) = held else {
         return format!("{cluster}, 0: never written");
     };
-    match word {
-        Word::Pair([one, other], at) => format!(
-            "{cluster}, {number}: pair {} {} @ {}",
-            name(one),
-            name(other),
-            at.0
-        ),
-        Word::Sole(one, at) => format!("{cluster}, {number}: sole {} @ {}", name(one), at.0),
-    }
+    let (said, at) = match word {
+        Word::Pair([one, other], at) => (format!("pair {} {}", name(one), name(other)), at),
+        Word::Sole(one, at) => (format!("sole {}", name(one)), at),
+    };
+    format!("{cluster}, {number}: {said} @ {}, made {}", at.0, made.0)
 }
 
 /// Reads what [`write()`] wrote for this cluster; one end of line behind it is left out.
@@ -87,8 +84,9 @@ fn parse(text: &str) -> Option<(ClusterId, Option<Register>)> {
     if number == 0 {
         return Some((cluster, None));
     }
-    let (said, at) = rest.split_once(" @ ")?;
-    let at = Index(at.parse().ok()?);
+    let (said, rest) = rest.split_once(" @ ")?;
+    let (at, made) = rest.split_once(", made ")?;
+    let (at, made) = (Index(at.parse().ok()?), Index(made.parse().ok()?));
     let word = match *said.split(' ').collect::<Vec<_>>() {
         ["sole", one] => Word::Sole(member(one)?, at),
         ["pair", one, other] => {
@@ -97,7 +95,7 @@ fn parse(text: &str) -> Option<(ClusterId, Option<Register>)> {
         }
         _ => return None,
     };
-    Some((cluster, Some(Register { number, word })))
+    Some((cluster, Some(Register { number, word, made })))
 }
 
 fn member(text: &str) -> Option<MemberId> {
@@ -129,17 +127,19 @@ mod tests {
     fn registers() -> Vec<(Option<Register>, &'static str)> {
         let pair = [a_member(1, 0xa1), a_member(2, u64::MAX)];
         let sole = a_member(NODE_ID_MAX, 0xa2);
-        let held = |number, word| Some(Register { number, word });
+        let made = Index(1230);
+        let held = |number, word| Some(Register { number, word, made });
         vec![
             (None, "cluster 00000000000000c1, 0: never written"),
             (
                 held(7, Word::Pair(pair, Index(1234))),
-                "cluster 00000000000000c1, 7: pair 1.00000000000000a1 2.ffffffffffffffff @ 1234",
+                "cluster 00000000000000c1, 7: pair 1.00000000000000a1 2.ffffffffffffffff @ 1234, \
+                 made 1230",
             ),
             (
                 held(u64::MAX, Word::Sole(sole, Index(u64::MAX))),
                 "cluster 00000000000000c1, 18446744073709551615: sole \
-                 4294967295.00000000000000a2 @ 18446744073709551615",
+                 4294967295.00000000000000a2 @ 18446744073709551615, made 1230",
             ),
         ]
     }
@@ -153,14 +153,14 @@ mod tests {
         }
         let longest = a_member(NODE_ID_MAX, u64::MAX);
         let word = Word::Pair([longest, a_member(NODE_ID_MAX, 0)], Index(u64::MAX));
-        let number = u64::MAX;
-        let longest = write(ClusterId(u64::MAX), Some(Register { number, word }));
+        let (number, made) = (u64::MAX, Index(u64::MAX));
+        let longest = write(ClusterId(u64::MAX), Some(Register { number, word, made }));
         assert!(longest.len() <= TEXT_BYTES_MAX, "{}", longest.len());
     }
 
     #[test]
     fn what_is_not_that_very_text_says_nothing() {
-        let sole = "cluster 00000000000000c1, 8: sole 2.00000000000000a2 @ 9";
+        let sole = "cluster 00000000000000c1, 8: sole 2.00000000000000a2 @ 9, made 5";
         assert!(read(CLUSTER, sole).is_ok());
         for (part, other) in [
             (sole, ""),
@@ -189,14 +189,21 @@ mod tests {
             ("00000000000000a2", "g0000000000000a2"),
             ("@ 9", "@ 9 "),
             ("@ 9", "@  9"),
-            ("@ 9", "@ 9\n\n"),
-            ("@ 9", "@ 9\r\n"),
             ("@ 9", "@"),
             ("@ 9", "@ 9 @ 9"),
+            (", made 5", ""),
+            (", made", ""),
+            (", made 5", " made 5"),
+            ("made 5", "made"),
+            ("made 5", "made 05"),
+            ("made 5", "made 5 "),
+            ("made 5", "made 5\n\n"),
+            ("made 5", "made 5\r\n"),
+            ("made 5", "made 5, made 5"),
             (sole, "cluster 00000000000000c1, 0: "),
             (
                 sole,
-                "cluster 00000000000000c1, 0: sole 2.00000000000000a2 @ 9",
+                "cluster 00000000000000c1, 0: sole 2.00000000000000a2 @ 9, made 5",
             ),
             (sole, "cluster 00000000000000c1, 1: never written"),
         ] {

@@ -22,7 +22,8 @@ use super::world::{Member, World};
 /// - `must agree [n1,n2]`: these nodes applied the same, and everything they committed
 /// - `must part n3`: nobody has a link with n3
 /// - `must hold i4 n1,n2`: the log on these disks reaches it
-/// - `must witness pair`, `must witness sole n1`, `must witness nothing`: what it holds
+/// - `must witness pair`, `must witness sole n1`, `must witness nothing`: what it holds, or with
+///   `of=n2` the one of n2
 /// - `must members n1 n1,n2,n3`: by n1's configuration these vote, and no change is under way
 ///
 /// A `must` that is not met fails the story, whatever it expects.

@@ -24,6 +24,8 @@ mod narration;
 mod network;
 #[path = "../support/register.rs"]
 mod register;
+#[path = "../support/registers.rs"]
+mod registers;
 mod safety;
 mod storage;
 mod story;

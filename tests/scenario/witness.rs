@@ -1,16 +1,21 @@
 //! Verbs about the witness of a pair (R17).
 
+use std::collections::BTreeSet;
+
 use remember::consensus::{Answer, Ask, Input, NodeId, Register, Word};
 
 use super::narration::Weight;
 use super::register::Kept;
+use super::registers::Registers;
 use super::word::Words;
 use super::world::World;
 
-/// The register, and what is on its way there and back.
+/// The register, or two by mistake, and what is on its way there and back.
 #[derive(Default)]
 pub(crate) struct Witness {
-    pub(crate) kept: Kept,
+    pub(crate) registers: Registers,
+    /// Who has the other one.
+    apart: BTreeSet<NodeId>,
     /// What the node whose turn it was is to be told next.
     pub(crate) answers: Vec<Input>,
     manner: Manner,
@@ -46,8 +51,10 @@ struct Errand {
 ///   the newest
 /// - `witness answers n1`: the oldest answer to n1 comes there, if it still waits for one
 /// - `witness gives-up n1`: n1 is told that nothing is certain; what it asked may come there later
-/// - `witness forgets`: what it held is lost
-/// - `witness holds`: tells what it holds
+/// - `witness apart n2`: n2 asks another one from now on, by mistake
+/// - `witness together`: all ask the same one again
+/// - `witness forgets [of=n2]`: what it held is lost, or what the one of n2 held
+/// - `witness holds [of=n2]`: tells what it holds, or the one of n2
 pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Result<bool, String> {
     if verb != "witness" {
         return Ok(false);
@@ -62,9 +69,15 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
         }
         "answers" => answer(world, words.next()?)?,
         "gives-up" => give_up(world, words.next()?)?,
-        "forgets" => world.witness.kept = Kept::default(),
+        "apart" => world.witness.apart.extend([words.next::<NodeId>()?]),
+        "together" => world.witness.apart.clear(),
+        "forgets" => {
+            let of = words.value("of")?;
+            *world.witness.kept(of) = Kept::default();
+        }
         "holds" => {
-            let line = format!("the witness holds {}", value(world.witness.kept.0));
+            let of = words.value("of")?;
+            let line = holds(world, of);
             world.tell(Weight::News, line);
         }
         other => return Err(format!("a witness does not do {other}")),
@@ -75,7 +88,7 @@ pub(crate) fn perform(world: &mut World, verb: &str, words: &mut Words) -> Resul
 /// A node asks.
 pub(crate) fn asked(world: &mut World, from: NodeId, request: u64, ask: Ask) {
     let answer = match world.witness.manner {
-        Manner::Auto => reach(world, &ask),
+        Manner::Auto => reach(world, from, &ask),
         Manner::Away => Answer::Unknown,
         Manner::Manual => {
             let process = world.member(from).map_or(0, |member| member.process_number);
@@ -95,13 +108,30 @@ pub(crate) fn asked(world: &mut World, from: NodeId, request: u64, ask: Ask) {
 }
 
 /// A request comes to the register.
-fn reach(world: &mut World, ask: &Ask) -> Answer {
-    let answer = world.witness.kept.carry_out(ask);
+fn reach(world: &mut World, from: NodeId, ask: &Ask) -> Answer {
+    let answer = world.witness.kept(Some(from)).carry_out(ask);
     if answer == Answer::Swapped {
-        let line = format!("the witness holds {}", value(world.witness.kept.0));
+        let line = holds(world, Some(from));
         world.tell(Weight::News, line);
     }
     answer
+}
+
+impl Witness {
+    /// The register of this node, or the one that all are to have.
+    fn kept(&mut self, of: Option<NodeId>) -> &mut Kept {
+        let is_apart = of.is_some_and(|of| self.apart.contains(&of));
+        self.registers.of(is_apart)
+    }
+}
+
+/// What the register of this node holds, or the one that all are to have.
+fn holds(world: &mut World, of: Option<NodeId>) -> String {
+    let held = value(world.witness.kept(of).0);
+    match of.filter(|of| world.witness.apart.contains(of)) {
+        Some(of) => format!("the witness of {of:?} holds {held}"),
+        None => format!("the witness holds {held}"),
+    }
 }
 
 fn take(world: &mut World, from: NodeId, newest: bool) -> Result<(), String> {
@@ -114,7 +144,7 @@ fn take(world: &mut World, from: NodeId, newest: bool) -> Result<(), String> {
     };
     let place = place.ok_or_else(|| format!("nothing of {from:?} is on its way to the witness"))?;
     let ask = world.witness.requests[place].ask.clone();
-    let answer = reach(world, &ask);
+    let answer = reach(world, from, &ask);
     if answer != Answer::Swapped && ask != Ask::Read {
         world.tell(Weight::News, format!("the witness finds no {}", asks(&ask)));
     }
@@ -157,25 +187,27 @@ pub(crate) fn asks(ask: &Ask) -> String {
 
 /// A value, as the documents write it.
 fn value(held: Option<Register>) -> String {
-    let Some(Register { number, word }) = held else {
+    let Some(Register { number, word, made }) = held else {
         return "nothing".to_owned();
     };
-    match word {
-        Word::Pair([a, b], at) => format!("{number}: pair {:?},{:?} @ {at:?}", a.id, b.id),
-        Word::Sole(named, at) => format!("{number}: sole {:?} @ {at:?}", named.id),
-    }
+    let (said, at) = match word {
+        Word::Pair([a, b], at) => (format!("pair {:?},{:?}", a.id, b.id), at),
+        Word::Sole(named, at) => (format!("sole {:?}", named.id), at),
+    };
+    format!("{number}: {said} @ {at:?}, made {made:?}")
 }
 
 /// Insists on what it says: `pair`, `sole n1` or `nothing`.
 pub(crate) fn must_hold(world: &mut World, words: &mut Words) -> Result<(), String> {
-    let held = world.witness.kept.0;
+    let of = words.value("of")?;
+    let held = world.witness.kept(of).0;
     let wanted = words.take("pair, sole or nothing")?;
     let is_so = match (wanted.as_str(), held.map(|it| it.word)) {
         ("nothing", None) | ("pair", Some(Word::Pair(..))) => true,
         ("sole", Some(Word::Sole(named, _))) => named.id == words.next::<NodeId>()?,
         _ => false,
     };
-    let line = format!("the witness holds {}", value(held));
+    let line = holds(world, of);
     if !is_so {
         return Err(line);
     }

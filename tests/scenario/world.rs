@@ -442,7 +442,8 @@ impl World {
             let Process::Runs(node) = &self.member(id)?.process else {
                 return Err(format!("{id:?} applies and does not run"));
             };
-            let is_held = is_agreed(node.configuration(), self.witness.kept.named(), holds);
+            let named = self.witness.registers.named_by(node.configuration());
+            let is_held = is_agreed(node.configuration(), named, holds);
             self.ledger.record_applied(entry, is_held)?;
             self.member_mut(id)?.machine.apply(entry)?;
         }
@@ -499,7 +500,7 @@ impl World {
                     return Err(format!("{id:?} leads and does not run"));
                 };
                 let configuration = node.configuration().clone();
-                let named = self.witness.kept.named();
+                let named = self.witness.registers.named_by(&configuration);
                 self.ledger
                     .record_leader(leader, *term, &configuration, named)
             }

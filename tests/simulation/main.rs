@@ -48,6 +48,8 @@ mod oracle;
 mod plan;
 #[path = "../support/register.rs"]
 mod register;
+#[path = "../support/registers.rs"]
+mod registers;
 mod replacing;
 mod replica;
 mod request;

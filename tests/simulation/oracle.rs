@@ -20,14 +20,14 @@ use super::agreed::Agreed;
 use super::digest::Digest;
 use super::image::Image;
 use super::majority::{is_agreed, is_majority};
-use super::register::Kept;
+use super::registers::Registers;
 
 /// What was ever agreed in one cluster, and what each of its members has said and written.
 #[derive(Default)]
 pub(crate) struct Oracle {
     accounts: BTreeMap<MemberId, Account>,
-    /// What the witness of the pair holds.
-    pub(crate) register: Kept,
+    /// What the witness of the pair holds, or those that its nodes have by mistake.
+    pub(crate) registers: Registers,
     /// The cluster, once it is founded.
     cluster: Option<(ClusterId, Epoch)>,
     /// What is agreed.
@@ -413,7 +413,11 @@ impl Oracle {
         let configuration = self.accounts[&leader].standing.in_force();
         let votes = configuration.members().filter(|it| gave_it(*it)).count();
         assert!(
-            is_agreed(configuration, self.register.named(), gave_it),
+            is_agreed(
+                configuration,
+                self.registers.named_by(configuration),
+                gave_it
+            ),
             "{leader:?} leads {term:?} with {votes} durable votes of {configuration:?}"
         );
         let Some(position) = self.agreed.before(term) else {
@@ -448,18 +452,16 @@ impl Oracle {
             let account = self.accounts.get(&member);
             account.is_some_and(|account| account.holds(position))
         };
-        let named = self.register.named();
-        let (governing, is_held) = match &entry.payload {
-            Payload::Configuration(configuration) => {
-                (configuration, is_agreed(configuration, named, holds))
-            }
+        let governing = match &entry.payload {
+            Payload::Configuration(configuration) => configuration,
+            Payload::Noop | Payload::Command(_) => &self.agreed().1,
+        };
+        let named = self.registers.named_by(governing);
+        let is_held = match &entry.payload {
+            Payload::Configuration(_) => is_agreed(governing, named, holds),
             // Once the change is agreed on, those who stay agree on what comes behind it.
             Payload::Noop | Payload::Command(_) => {
-                let governing = &self.agreed().1;
-                (
-                    governing,
-                    is_majority(governing, named, |seat| seat.votes, holds),
-                )
+                is_majority(governing, named, |seat| seat.votes, holds)
             }
         };
         let holders = governing.members().filter(|it| holds(*it)).count();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remember::consensus::Config;
+use remember::consensus::{Config, NodeId};
 
 use super::faults::Fault;
 use super::rng::Rng;
@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) probes_anew: bool,
     /// When the cluster is given up, so that one of its disks begins another one.
     pub(crate) given_up: Vec<Duration>,
+    /// Who asks another witness than everybody else.
+    pub(crate) apart: Option<NodeId>,
     /// A snapshot is taken when the log has grown beyond this.
     pub(crate) snapshot_bytes: usize,
 }
@@ -88,6 +90,7 @@ impl Plan {
             command_bytes: rng.pick(&[1, 50, 400]),
             probes_anew: rng.chance(500),
             given_up: Vec::new(),
+            apart: None,
             snapshot_bytes: rng.pick(&[500, 4000, 30_000]),
         };
         if plan.spares > 0 {
@@ -101,6 +104,8 @@ impl Plan {
         plan.draw_epochs(&mut apart);
         let mut apart = Rng::new(rng.clone().number() ^ 3);
         plan.draw_hubs(&mut apart);
+        let mut apart = Rng::new(rng.clone().number() ^ 4);
+        plan.draw_registers(&mut apart);
         plan
     }
 
@@ -124,6 +129,13 @@ impl Plan {
             self.nodes = 2;
             self.spares = rng.pick(&[0, 1, 1, 2]);
             self.config.promotes = self.spares > 0 && rng.chance(800);
+        }
+    }
+
+    /// Gives one node in four of those with a witness another register than the others have.
+    fn draw_registers(&mut self, rng: &mut Rng) {
+        if self.config.witness && rng.chance(250) {
+            self.apart = Some(NodeId(rng.between(1, self.nodes)));
         }
     }
 
@@ -163,6 +175,7 @@ impl Plan {
             command_bytes: 64,
             probes_anew: false,
             given_up: Vec::new(),
+            apart: None,
             snapshot_bytes: 1 << 20,
         }
     }

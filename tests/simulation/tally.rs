@@ -66,6 +66,8 @@ counted! {
     WitnessTaken "changes of a register that found another value",
     WitnessLate "changes of it that came when nobody waited for them any more",
     WitnessSilent "requests that never came to a register",
+    Apart "clusters in which one node has another register than the others",
+    NotAgreedOn "requests that found a register which was not agreed on",
     Removed "removed members told so",
     Exchanged "disks exchanged for empty ones",
     Replaced "disks that vote in the place of others",

@@ -51,7 +51,7 @@ impl World {
         );
         let before = size(&configuration, |seat| seat.outgoing);
         let after = size(&configuration, |seat| seat.votes);
-        let is_named = self.oracle.register.named() == Some(leader);
+        let is_named = self.oracle.registers.named_by(&configuration) == Some(leader);
         if why == Upkeep::Alone {
             assert!((before, after) == (2, 1) && is_named, "{id:?} is not alone");
             return;

@@ -1,9 +1,10 @@
 //! The witness of a pair, behind a network that loses and delays: requests and answers, each by
-//! itself, so that a change may come there long after whoever asked for it has given up or died.
+//! itself, so that a change may come there long after whoever asked for it has given up or died. In
+//! some clusters one node has another register than everybody else, by mistake.
 
 use std::time::Duration;
 
-use remember::consensus::{Answer, Ask, Input, NodeId, Word};
+use remember::consensus::{Answer, Ask, Input, NodeId, Register, Word};
 
 use super::machine::Life;
 use super::tally::Counted;
@@ -57,9 +58,15 @@ impl World {
     pub(crate) fn reach_witness(&mut self, from: NodeId, life: Life, request: u64, ask: &Ask) {
         let waits = self.machine(from).life() == Some(life)
             && (self.machine(from).member()).is_some_and(|it| it.asked_witness == Some(request));
-        let before = self.oracle.register.named();
-        let answer = self.oracle.register.carry_out(ask);
+        let is_apart = self.plan.apart == Some(from);
+        let register = self.oracle.registers.of(is_apart);
+        let before = register.named();
+        let answer = register.carry_out(ask);
+        let held = register.0;
         tell!(self, "the witness does {ask:?} for {from:?}: {answer:?}");
+        if waits && held.is_some_and(|held| !self.agrees_on(from, held)) {
+            self.count(Counted::NotAgreedOn);
+        }
         match (&answer, ask) {
             (Answer::Swapped, Ask::Swap { to, .. }) => {
                 if !waits {
@@ -78,6 +85,12 @@ impl World {
         let delay = self.way_to_witness();
         let told = Event::Process(from, life, Deed::Witnessed(request, Box::new(answer)));
         self.after(delay, told);
+    }
+
+    /// Whether this is the register that a node has agreed on.
+    fn agrees_on(&self, id: NodeId, held: Register) -> bool {
+        let member = self.machine(id).member();
+        member.is_some_and(|it| it.node.configuration().register() == Some(held.made))
     }
 
     /// An answer has come, or the request is given up.

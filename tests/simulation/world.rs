@@ -227,6 +227,8 @@ impl World {
             witness_away_until: Duration::ZERO,
             plan,
         };
+        let is_apart = world.plan.apart.is_some();
+        world.tally.count_many(Counted::Apart, u64::from(is_apart));
         world.lay_spare_disks();
         if !world.plan.founding {
             world.bestow_membership();

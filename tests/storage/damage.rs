@@ -186,7 +186,7 @@ fn a_later_format_is_named() {
     let (disk, _) = two_segments();
     let name = segments(&disk)[0].clone();
     disk.edit(&name, |content| {
-        content[8] = 3;
+        content[8] = 4;
         let crc = crc32c::crc32c(&content[..52]);
         content[52..56].copy_from_slice(&crc.to_le_bytes());
     });
@@ -195,8 +195,8 @@ fn a_later_format_is_named() {
         matches!(
             error,
             Error::OtherFormat {
-                found: 3,
-                supported: 2,
+                found: 4,
+                supported: 3,
                 ..
             }
         ),

@@ -86,10 +86,13 @@ pub(crate) fn change(term: u64, index: u64) -> Record {
         seat(3, true, false),
         seat(4, false, false),
     ];
+    let configuration = Configuration::new(seats.into()).unwrap();
+    // Either is written, by turns.
+    let register = Some(Index(index)).filter(|_| index % 2 == 1);
     Record::Entry(Entry {
         term: Term(term),
         index: Index(index),
-        payload: Payload::Configuration(Configuration::new(seats.into()).unwrap()),
+        payload: Payload::Configuration(configuration.with_register(register)),
     })
 }
 

@@ -97,11 +97,13 @@ fn configuration() -> impl Strategy<Value = Payload> {
         votes,
         outgoing,
     });
-    btree_map(member, seat, 1..=8).prop_map(|mut seats| {
+    let register = option::of((1..=limits::INDEX_MAX).prop_map(Index));
+    (btree_map(member, seat, 1..=8), register).prop_map(|(mut seats, register)| {
         if let Some(mut first) = seats.first_entry() {
             first.get_mut().votes = true;
         }
-        Payload::Configuration(Configuration::new(seats).unwrap())
+        let configuration = Configuration::new(seats).unwrap();
+        Payload::Configuration(configuration.with_register(register))
     })
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn change() -> Configuration {
         seat(3, at(6, 40), true, false),
         seat(4, at(7, 44), false, false),
     ];
-    Configuration::new(seats.into()).unwrap()
+    let configuration = Configuration::new(seats.into()).unwrap();
+    configuration.with_register(Some(Index(41)))
 }
 
 /// One of every message and answer, by the name of its golden file.

@@ -79,6 +79,7 @@ fn sole(number: u64) -> Register {
     Register {
         number,
         word: Word::Sole(member, Index(5)),
+        made: Index(4),
     }
 }
 
