@@ -166,13 +166,14 @@ impl Node {
                 }
                 (Some(Held(Some(to))), later)
             }
-            (Answer::Unknown, Ask::Swap { .. }) => {
+            (Answer::Unknown, Ask::Swap { .. }) if self.witness.renewed.is_some() => {
+                // Each attempt takes an entry, and one that is read may never be changed.
                 if let Some(renewed) = &mut self.witness.renewed {
                     renewed.is_spent = true;
                 }
-                (None, soon)
+                (None, later)
             }
-            (Answer::Swapped | Answer::Unknown, Ask::Read) => (None, soon),
+            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, soon),
         };
         self.witness.known = known;
         self.witness.read_at = self.now.after(pause);
