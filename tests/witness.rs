@@ -23,8 +23,11 @@ struct Pair {
     ports: Vec<u16>,
     scratch: PathBuf,
     is_secured: bool,
+    /// Whether the second node has another witness than the first.
+    is_apart: bool,
     nodes: [Option<Child>; 2],
     witness: Option<Child>,
+    other_witness: Option<Child>,
 }
 
 impl Pair {
@@ -52,31 +55,37 @@ impl Pair {
         let scratch = std::env::temp_dir().join(directory);
         std::fs::create_dir_all(&scratch).unwrap();
         Self {
-            ports: (0..8).map(|_| port::free()).collect(),
+            ports: (0..9).map(|_| port::free()).collect(),
             scratch,
             is_secured,
+            is_apart: false,
             nodes: [None, None],
             witness: None,
+            other_witness: None,
         }
     }
 
-    /// Of the peers and the APIs of both nodes, of their health, and of the witness.
+    /// Of the peers and the APIs of both nodes, of their health, and of the witnesses.
     fn port(&self, nth: u16) -> u16 {
         self.ports[usize::from(nth)]
     }
 
     fn start_witness(&mut self) {
+        self.witness = Some(self.run_witness(7, "witness"));
+    }
+
+    fn run_witness(&self, port: u16, name: &str) -> Child {
         let mut command = remember();
         command
             .args([
                 "witness",
                 "--listen",
-                &format!("127.0.0.1:{}", self.port(7)),
+                &format!("127.0.0.1:{}", self.port(port)),
             ])
             .arg("--data-dir")
-            .arg(self.scratch.join("witness"));
+            .arg(self.scratch.join(name));
         self.secure(&mut command, 3);
-        self.witness = Some(self.spawn(command, "witness"));
+        self.spawn(command, name)
     }
 
     /// Starts a node; one that was there before comes back as whoever joins does.
@@ -86,6 +95,7 @@ impl Pair {
             format!("{id}=127.0.0.1:{peer}/127.0.0.1:{api}")
         };
         let scheme = if self.is_secured { "https" } else { "http" };
+        let witness = if self.is_apart && id == 2 { 8 } else { 7 };
         let mut command = remember();
         command
             .args(["node", "--id", &id.to_string()])
@@ -93,7 +103,7 @@ impl Pair {
             .args(joins.then_some("--join"))
             .args([
                 "--witness",
-                &format!("{scheme}://127.0.0.1:{}", self.port(7)),
+                &format!("{scheme}://127.0.0.1:{}", self.port(witness)),
             ])
             .args([
                 "--listen-admin",
@@ -233,7 +243,12 @@ impl Pair {
 
     /// The file of the register.
     fn file(&self) -> Option<PathBuf> {
-        let files = std::fs::read_dir(self.scratch.join("witness")).ok()?;
+        self.file_of("witness")
+    }
+
+    /// The file of the register of one of two witnesses.
+    fn file_of(&self, witness: &str) -> Option<PathBuf> {
+        let files = std::fs::read_dir(self.scratch.join(witness)).ok()?;
         let files = files.map(|file| file.unwrap().path());
         let is_register = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_string_lossy();
@@ -261,8 +276,9 @@ impl Drop for Pair {
             end(process.take());
         }
         self.kill_witness();
+        end(self.other_witness.take());
         if thread::panicking() {
-            for name in ["1", "2", "witness"] {
+            for name in ["1", "2", "witness", "other-witness"] {
                 let said = std::fs::read_to_string(self.log(name)).unwrap_or_default();
                 eprintln!("{name}:\n{said}");
             }
@@ -351,6 +367,56 @@ fn without_its_register_nobody_goes_on_alone() {
     std::fs::write(&file, &text).unwrap();
     pair.until_written(left, "alone");
     pair.demand_read(left, &["by-both", "alone"]);
+}
+
+/// Each has a witness of its own, by mistake, and each leads once, so that it makes its register.
+#[test]
+fn two_that_have_two_witnesses_go_by_one() {
+    let mut pair = Pair::none("apart", false);
+    pair.is_apart = true;
+    pair.start_witness();
+    pair.other_witness = Some(pair.run_witness(8, "other-witness"));
+    for id in [1, 2] {
+        pair.start_node(id, false);
+    }
+    let first = pair.leader();
+    let witness = |id| ["witness", "other-witness"][usize::from(id == 2)];
+    let until_made = |pair: &Pair, id| {
+        pair.until("its register is made", |pair| {
+            pair.file_of(witness(id)).is_some()
+        });
+    };
+    until_made(&pair, first);
+    let second = 3 - first;
+    pair.until("the other leads", |pair| {
+        let is_done = pair.leader() == second;
+        if !is_done {
+            pair.ask(first, "POST /v1/leader/transfer", "");
+        }
+        is_done
+    });
+    until_made(&pair, second);
+    pair.until_written(second, "by-both");
+    // The register of the first is void now, and stays as it was.
+    pair.until_said(
+        first,
+        "this register is another than the one that the pair agreed on",
+    );
+    let void = std::fs::read_to_string(pair.file_of(witness(first)).unwrap());
+    pair.kill(second);
+    pair.until("it has lost the other", |pair| {
+        let (_, said) = pair.ask(first, "GET /v1/leader", "");
+        !said.contains(r#""self":true"#)
+    });
+    pair.demand_refused(first);
+    let after = std::fs::read_to_string(pair.file_of(witness(first)).unwrap());
+    assert_eq!(void.unwrap(), after.unwrap());
+    pair.kill(first);
+
+    // The other one goes on alone.
+    pair.start_node(second, true);
+    pair.until_written(second, "alone");
+    pair.demand_read(second, &["by-both", "alone"]);
 }
 
 #[test]

@@ -11,8 +11,9 @@ use crate::witness::{Object, Url, Witness, WitnessUrl};
 #[derive(clap::Args, Debug)]
 pub(super) struct WitnessFlags {
     /// Who keeps the register by which one of two nodes may go on alone: a `remember witness`, by
-    /// http:// or, with --tls-cert, https://. Both nodes must name the same register: two registers
-    /// for one pair are two leaders. Without one a cluster of two loses its leader with either
+    /// http:// or, with --tls-cert, https://. Both nodes must name the same register: of two
+    /// registers the pair goes by one, and whoever has the other never goes on alone. Without one a
+    /// cluster of two loses its leader with either
     #[arg(
         long,
         env = "REMEMBER_WITNESS",

@@ -8,7 +8,12 @@
 //! One request at a time, each made once. While the engine asks for nothing, the register is read
 //! from time to time, first when the node starts, so that everybody sees whether it answers. What
 //! is read then is told to nobody: the engine reads for itself.
+//!
+//! A register that was made by another entry than the pair agreed on says nothing to the engine
+//! (R17), so it counts as silent here. That is said once it was found twice: a node that is behind
+//! learns of the entry a moment after the register has it.
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +24,7 @@ use tracing::{debug, info, warn};
 use super::context::{Context, Event};
 use super::handle::Shared;
 use super::task::Task;
-use crate::consensus::{Answer, Ask, ClusterId, Input};
+use crate::consensus::{Answer, Ask, ClusterId, Index, Input};
 use crate::witness::Witness;
 
 /// After how long the register is read again that answered, or that did not.
@@ -31,7 +36,8 @@ const LOOK_SOON: Duration = Duration::from_secs(3);
 pub enum WitnessState {
     /// It was answered.
     Answers,
-    /// It was not, or none was answered yet: while that lasts, no node goes on alone.
+    /// It was not, or none was answered yet, or it is another register than was agreed on: while
+    /// that lasts, no node goes on alone.
     Silent,
 }
 
@@ -76,6 +82,7 @@ async fn carry(
     let mut told = String::new();
     // One that is read and not changed is of no use: what is read then is no answer.
     let mut unchanged_until = look_at;
+    let mut found_before = None;
     loop {
         let look = async {
             sleep_until(look_at).await;
@@ -98,16 +105,68 @@ async fn carry(
         if swaps {
             unchanged_until = answer.as_ref().map_or(now + LOOK_AGAIN, |_| now);
         }
-        if answer.is_err() || unchanged_until <= now {
-            hear(&witness, &shared, answer.as_ref().err(), &mut told);
+        let found = answer.as_ref().ok().and_then(|it| another(it, &shared));
+        let is_sure = found.is_some() && found == found_before;
+        let why = match (&answer, found) {
+            (Err(why), _) => Some(why.clone()),
+            (Ok(_), Some(found)) if is_sure => Some(found.to_string()),
+            (Ok(_), _) => None,
+        };
+        if why.is_some() || (found.is_none() && unchanged_until <= now) {
+            hear(&witness, &shared, why.as_ref(), &mut told);
         }
-        look_at = now + answer.as_ref().map_or(LOOK_SOON, |_| LOOK_AGAIN);
+        let is_well = answer.is_ok() && found.is_none();
+        look_at = now + if is_well { LOOK_AGAIN } else { LOOK_SOON };
+        if answer.is_ok() {
+            found_before = found;
+        }
         if let Some(request) = request {
             let answer = answer.unwrap_or(Answer::Unknown);
             debug!(request, ?answer, "the witness");
             context.tell(Event::Witness(request, answer)).await;
         }
     }
+}
+
+/// A register that was found in the place of the one that was agreed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Another {
+    /// By which entry it was made.
+    made: Index,
+    /// By which the other one was, as far as this node knows; no other was, if `None`.
+    agreed: Option<Index>,
+}
+
+impl fmt::Display for Another {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { made, agreed } = self;
+        write!(
+            f,
+            "this register is another than the one that the pair agreed on: it was made by entry \
+             {}, and not by ",
+            made.0
+        )?;
+        match agreed {
+            Some(agreed) => write!(f, "{}", agreed.0)?,
+            None => write!(f, "any that this node has")?,
+        }
+        write!(
+            f,
+            "; give both nodes the same one, or if they have it, empty it, and the leader makes it \
+             anew"
+        )
+    }
+}
+
+/// Whether what was answered is another register than the newest configuration names.
+fn another(answer: &Answer, shared: &Shared) -> Option<Another> {
+    let Answer::Holds(Some(held)) = answer else {
+        return None;
+    };
+    let configuration = shared.configuration.borrow();
+    let agreed = configuration.as_ref()?.1.register();
+    let made = held.made;
+    (agreed != Some(made)).then_some(Another { made, agreed })
 }
 
 /// Lets others see whether it answers; the log, once for each reason why it does not.
