@@ -282,7 +282,7 @@ async fn what_it_holds_of_an_earlier_cluster_is_taken_out_and_nothing_else() {
         lock(&api.object).as_mut().unwrap()["data"] = json!({"register": text, "more": "kept"});
     };
     let is_left = || !lock(&api.object).as_ref().unwrap()["data"]["register"].is_null();
-    held("cluster 00000000000000c1, 7: sole 1.00000000000000a1 @ 9");
+    held("cluster 00000000000000c1, 7: sole 1.00000000000000a1 @ 9, made 8");
     keep(&pair, &key(), Some(&set), &unheard, &context)
         .await
         .unwrap();

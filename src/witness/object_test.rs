@@ -193,7 +193,7 @@ fn an_object_without_the_key_was_never_written_and_is_changed_in_that_alone() {
             let ask = async |ask| witness.ask(CLUSTER, &ask).await.unwrap();
             assert_eq!(ask(Ask::Read).await, Answer::Holds(None));
             assert_eq!(ask(swap(None, sole(1))).await, Answer::Swapped);
-            let text = "cluster 00000000000000c1, 1: sole 1.00000000000000a1 @ 5";
+            let text = "cluster 00000000000000c1, 1: sole 1.00000000000000a1 @ 5, made 4";
             assert_eq!(api.register(), text);
             assert_eq!(ask(Ask::Read).await, Answer::Holds(Some(sole(1))));
             assert_eq!(ask(swap(Some(sole(1)), sole(2))).await, Answer::Swapped);

@@ -16,7 +16,7 @@ use crate::witness::{Keeper, Url, Witness};
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
 const NEVER: &str = "cluster 00000000000000c1, 0: never written";
-const FIRST: &str = "cluster 00000000000000c1, 1: sole 1.00000000000000a1 @ 5";
+const FIRST: &str = "cluster 00000000000000c1, 1: sole 1.00000000000000a1 @ 5, made 4";
 
 /// A witness, with a directory that goes with the test.
 struct Fixture {
