@@ -58,6 +58,9 @@ const ASK_AGAIN_TIMEOUTS: u32 = 4;
 pub(super) struct Witness {
     /// What it held when it was last heard of, if anything is known.
     known: Option<Held>,
+    /// Whether that was asked for since this node has its role. What was heard before may be of
+    /// long ago: others may have changed it, all the while this node did not count.
+    is_fresh: bool,
     /// The request under way. One at a time.
     asked: Option<Asked>,
     /// Names requests: no two boots share a name.
@@ -88,14 +91,17 @@ struct Held(Option<Register>);
 struct Asked {
     request: u64,
     ask: Ask,
-    /// Whether this node is alone once it is confirmed.
+    /// Whether this node is alone once it is confirmed, if it still has its role then.
     to_be_alone: bool,
+    /// Whether the role has ended meanwhile in which it was asked.
+    is_old: bool,
 }
 
 impl Witness {
     pub(super) fn named_from(requests: u64, now: Mono) -> Self {
         Self {
             known: None,
+            is_fresh: false,
             asked: None,
             requests,
             read_at: now,
@@ -114,9 +120,10 @@ impl Witness {
     pub(super) fn role_left(&mut self, now: Mono) {
         self.alone = false;
         self.renewed = None;
+        self.is_fresh = false;
         self.read_at = now;
         if let Some(asked) = &mut self.asked {
-            asked.to_be_alone = false;
+            asked.is_old = true;
         }
     }
 }
@@ -128,11 +135,12 @@ impl Node {
     }
 
     /// Whether a cluster of one may become a pair: then the one that is left can go on alone again,
-    /// whatever happens to the other on the way. What is known counts for nothing while a change
-    /// of it is under way: one that says `pair`, of a pair that has shrunk since.
+    /// whatever happens to the other on the way. What is known counts for nothing if it is from
+    /// before this node led, nor while a change of it is under way: one that says `pair`, of a pair
+    /// that has shrunk since.
     pub(super) fn may_become_a_pair(&self) -> bool {
         let changes = |asked: &Asked| matches!(asked.ask, Ask::Swap { .. });
-        if self.witness.asked.as_ref().is_some_and(changes) {
+        if !self.witness.is_fresh || self.witness.asked.as_ref().is_some_and(changes) {
             return false;
         }
         let is_named =
@@ -155,12 +163,13 @@ impl Node {
             let [later, soon] = [LOOK_AGAIN_TIMEOUTS, ASK_AGAIN_TIMEOUTS];
             (timeout * later, timeout * soon)
         };
+        let is_old = asked.is_old;
         let (known, pause) = match (answer, asked.ask) {
             (Answer::Holds(held), _) => (Some(Held(held)), later),
             (Answer::Swapped, Ask::Swap { to, .. }) => {
                 let (position, _) = self.configurations.newest();
                 let names_this = to.word == Word::Sole(self.member, position.index);
-                if asked.to_be_alone && names_this && self.goes_by(to) {
+                if asked.to_be_alone && !is_old && names_this && self.goes_by(to) {
                     self.witness.alone = true;
                     self.event(Event::Alone);
                 }
@@ -176,7 +185,11 @@ impl Node {
             (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, soon),
         };
         self.witness.known = known;
-        self.witness.read_at = self.now.after(pause);
+        self.witness.is_fresh = known.is_some() && !is_old;
+        self.witness.read_at = match is_old {
+            true => self.now,
+            false => self.now.after(pause),
+        };
         if (known.and_then(|held| held.0)).is_some_and(|held| self.goes_by(held)) {
             self.witness.renewed = None;
         }
@@ -240,6 +253,7 @@ impl Node {
         let asked = Asked {
             request: 0,
             to_be_alone: looks && ask != Ask::Read,
+            is_old: false,
             ask,
         };
         Some((at, asked))
@@ -323,7 +337,7 @@ impl Node {
     fn renew_for_witness(&mut self) {
         let witness = &self.witness;
         let is_to_be_made = match witness.known {
-            Some(Held(None)) => true,
+            Some(Held(None)) => witness.is_fresh,
             Some(Held(Some(held))) => witness.renewed.is_some() && !self.goes_by(held),
             None => false,
         };
