@@ -186,9 +186,10 @@ impl Node {
         };
         self.witness.known = known;
         self.witness.is_fresh = known.is_some() && !is_old;
-        self.witness.read_at = match is_old {
-            true => self.now,
-            false => self.now.after(pause),
+        self.witness.read_at = if is_old {
+            self.now
+        } else {
+            self.now.after(pause)
         };
         if (known.and_then(|held| held.0)).is_some_and(|held| self.goes_by(held)) {
             self.witness.renewed = None;

@@ -152,8 +152,8 @@ impl fmt::Display for Another {
         }
         write!(
             f,
-            "; give both nodes the same one, or if they have it, empty it, and the leader makes it \
-             anew"
+            "; give both nodes the same one, or if they have it, remove its file or its key, and \
+             the leader makes it anew"
         )
     }
 }

@@ -393,8 +393,8 @@ impl Seen<'_> {
                 no,
                 "WitnessSilent",
                 format!(
-                    "ConfigMap {object} does not answer {}: see its log, whether its account may \
-                     get and update it, and whether it reaches the API server",
+                    "ConfigMap {object} is no witness to {}: its log says why; see whether its \
+                     account may get and update it, and whether it reaches the API server",
                     scale::nodes(&who)
                 ),
             ),

@@ -508,7 +508,7 @@ fn how_it_stands_with_the_witness_is_told_by_those_who_vote() {
     assert!(news.len() == 1 && news[0].is_warning, "{news:?}");
     let note = &news[0].note;
     assert!(
-        note.contains("ConfigMap store-witness does not answer node 2"),
+        note.contains("ConfigMap store-witness is no witness to node 2"),
         "{note}"
     );
     assert_eq!(

@@ -74,7 +74,8 @@ impl Api {
             Endpoint::Admin | Endpoint::Unknown => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "no such endpoint; /v1/cluster, /v1/leader, /v1/leader/transfer, /v1/members, \
-                 /v1/watch, /v1/bootstrap, /v1/kv, /v1/kv/{key}, /v1/quota and /v1/snapshot are there",
+                 /v1/watch, /v1/bootstrap, /v1/kv, /v1/kv/{key}, /v1/quota and /v1/snapshot are \
+                 there",
             )),
             _ if !is_read => Err(Problem::not_allowed("GET, HEAD")),
             Endpoint::Cluster => leader::cluster(self, request.uri()),

@@ -69,7 +69,7 @@ fn run() -> ExitCode {
     let tunables = leftovers::tunables();
     let has_ended_well = match std::env::var(figures::ROUNDS) {
         Ok(rounds) => measure(&wanted, rounds.parse().expect("a number of rounds")),
-        Err(_) => tell(stories::chosen(&wanted)),
+        Err(_) => tell(&stories::chosen(&wanted)),
     };
     let changed = leftovers::tunables();
     let changed: Vec<_> = (changed.into_iter())
@@ -90,13 +90,13 @@ fn run() -> ExitCode {
 
 /// Tells the stories of all clusters side by side; says whether all of them ended well. After a
 /// failure no further story begins anywhere.
-fn tell(chosen: Vec<(Cluster, Vec<&Story>)>) -> bool {
+fn tell(chosen: &[(Cluster, Vec<&Story>)]) -> bool {
     if chosen.is_empty() {
         println!("no story has such a name");
     }
     let has_failed = AtomicBool::new(chosen.is_empty());
     std::thread::scope(|scope| {
-        for (cluster, stories) in &chosen {
+        for (cluster, stories) in chosen {
             let has_failed = &has_failed;
             let thread = std::thread::Builder::new().name(cluster.name.to_owned());
             let told = move || {
