@@ -93,10 +93,10 @@ async fn send(mut pieces: mpsc::Receiver<Bytes>, stream: &Stream, pace: Pace) ->
 mod tests {
     use http_body_util::BodyExt as _;
     use tokio::sync::watch;
-    use tokio::task::LocalSet;
 
     use super::super::events::Streams;
     use super::super::metrics::Metrics;
+    use super::super::tests::run;
     use super::*;
 
     const PIECES: usize = 64;
@@ -127,16 +127,13 @@ mod tests {
 
     #[test]
     fn whoever_trickles_is_cut_off_and_whoever_is_only_slow_is_not() {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_time().start_paused(true).build().unwrap();
-        let test = async {
+        run(async {
             let limits = Limits::default();
             let least = limits.snapshot_bytes_per_second_min;
             let whole = PIECES * PIECE.len();
             assert_eq!(taken_at(least * 2, &limits).await, whole);
             let trickled = taken_at(least / 8, &limits).await;
             assert!(trickled < whole / 4, "{trickled} of {whole} bytes");
-        };
-        LocalSet::new().block_on(&runtime, test);
+        });
     }
 }

@@ -61,7 +61,7 @@ fn forgetful_store(events: usize) -> Store {
 }
 
 /// Runs a test on the runtime that a node has; time stands still unless everything waits.
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test);
