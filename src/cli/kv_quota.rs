@@ -18,8 +18,8 @@ const PATH: &str = "/v1/quota";
 /// Prints how large all keys and values may become, or sets that.
 ///
 /// Every node holds all of it in memory, once more while it writes a snapshot,
-/// and once more while it is sent to another: give the nodes three times as
-/// much memory before. What is there is kept when the quota is lowered.
+/// and once more while it receives one: give the nodes three times as much
+/// memory before. What is there is kept when the quota is lowered.
 #[derive(clap::Args, Debug)]
 #[command(after_help = super::exit::HELP)]
 pub(super) struct Quota {

@@ -122,10 +122,9 @@ async fn write(api: &Api, command: &Command) -> Result<Reply, Problem> {
              (/v1/quota, remember kv quota)",
         )),
         Outcome::Malformed(error) => Err(error.into()),
-        Outcome::Noop | Outcome::QuotaSet | Outcome::Unsupported { .. } => Err(Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the answer does not belong to the request; read before you write again",
-        )),
+        Outcome::Noop | Outcome::QuotaSet | Outcome::Unsupported { .. } => {
+            Err(Problem::of_another_request())
+        }
     }
 }
 

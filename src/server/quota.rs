@@ -1,7 +1,7 @@
 //! `/v1/quota`: what the state may grow to, and changing that (R21).
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request};
 use serde::{Deserialize, Serialize};
 
 use super::api::Api;
@@ -50,10 +50,7 @@ async fn set(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Reply,
     match api.handle.write(&command).await? {
         Outcome::QuotaSet => Ok(told(api)),
         Outcome::Malformed(error) => Err(error.into()),
-        _ => Err(Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the answer does not belong to the request; read before you write again",
-        )),
+        _ => Err(Problem::of_another_request()),
     }
 }
 

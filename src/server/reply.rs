@@ -56,6 +56,14 @@ impl Problem {
         }
     }
 
+    /// A command was answered as no command of its kind is.
+    pub(super) fn of_another_request() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer does not belong to the request; read before you write again",
+        )
+    }
+
     pub(super) fn compare_failed(current: Revision) -> Self {
         let sentence = match current {
             Revision::ABSENT => "the key does not exist; nothing was written".to_owned(),

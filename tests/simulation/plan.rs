@@ -132,7 +132,7 @@ impl Plan {
         }
     }
 
-    /// In one of four clusters with a witness, gives one node another register than the others have.
+    /// In one of four clusters with a witness, gives one node another register than the others.
     fn draw_registers(&mut self, rng: &mut Rng) {
         if self.config.witness && rng.chance(250) {
             self.apart = Some(NodeId(rng.between(1, self.nodes)));
