@@ -31,6 +31,7 @@ impl World {
         let leader = self.demand_one_leader();
         let term = self.status(leader).term;
         self.run_for(STEADY + self.upkeep_lasts());
+        self.run_for(self.registers_last());
         for epoch in self.epochs() {
             self.look_at(epoch);
             self.clients.busy = false;
@@ -137,6 +138,7 @@ impl World {
             "a change never ends: {configuration:?}"
         );
         self.demand_upkeep(&configuration);
+        self.demand_register();
         let grown = self.epoch() > Epoch::FIRST && configuration.voters().count() >= 3;
         self.tally.count_many(Counted::Grown, u64::from(grown));
         for id in self.obliged() {

@@ -28,6 +28,8 @@ pub(crate) struct Oracle {
     accounts: BTreeMap<MemberId, Account>,
     /// What the witness of the pair holds, or those that its nodes have by mistake.
     pub(crate) registers: Registers,
+    /// Whether one that was empty was filled by somebody who leads no more.
+    pub(crate) was_filled_late: bool,
     /// The cluster, once it is founded.
     cluster: Option<(ClusterId, Epoch)>,
     /// What is agreed.

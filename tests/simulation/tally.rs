@@ -68,6 +68,7 @@ counted! {
     WitnessSilent "requests that never came to a register",
     Apart "clusters in which one node has another register than the others",
     NotAgreedOn "requests that found a register which was not agreed on",
+    RegistersKept "registers that say in the end what was agreed on",
     Removed "removed members told so",
     Exchanged "disks exchanged for empty ones",
     Replaced "disks that vote in the place of others",

@@ -14,6 +14,9 @@ use super::world::{Deed, Event, World, tell};
 const PATIENCE_MILLIS: (u64, u64) = (50, 400);
 /// How long one may be on its way, in milliseconds, while things go wrong.
 const LATE_MILLIS_MAX: u64 = 8000;
+/// How many election timeouts may pass until all that is amiss in a register is mended: a node
+/// looks at it after 32 of them, which are longer by a clock that runs slow.
+const LOOKED_AT_TIMEOUTS: u32 = 40;
 
 impl World {
     /// A node asks. It waits for one answer at a time.
@@ -61,6 +64,7 @@ impl World {
         let is_apart = self.plan.apart == Some(from);
         let register = self.oracle.registers.of(is_apart);
         let before = register.named();
+        let was_empty = register.0.is_none();
         let answer = register.carry_out(ask);
         let held = register.0;
         tell!(self, "the witness does {ask:?} for {from:?}: {answer:?}");
@@ -71,6 +75,9 @@ impl World {
             (Answer::Swapped, Ask::Swap { to, .. }) => {
                 if !waits {
                     self.count(Counted::WitnessLate);
+                }
+                if was_empty && !self.leaders().contains(&from) {
+                    self.oracle.was_filled_late = true;
                 }
                 if before.is_some() && matches!(to.word, Word::Pair(..)) {
                     self.count(Counted::PairsAgain);
@@ -98,6 +105,59 @@ impl World {
         let waits = |asked: &mut u64| *asked == request;
         if self.member(id).asked_witness.take_if(waits).is_some() {
             self.input(id, Input::Witness { request, answer });
+        }
+    }
+
+    /// How long nodes may need until their register says what was agreed on, once all is well.
+    pub(crate) fn registers_last(&self) -> Duration {
+        let has_one = self.due_in_register().is_some();
+        let timeouts = if has_one { LOOKED_AT_TIMEOUTS } else { 0 };
+        self.plan.config.election_timeout * timeouts
+    }
+
+    /// Once nothing goes wrong any more, the one voter or the pair have a register that lets either
+    /// go on alone. Not where some node has another register, nor where an earlier leader's request
+    /// came late and filled one that was found empty: that is for people to mend.
+    pub(crate) fn demand_register(&mut self) {
+        let Some(due) = self.due_in_register() else {
+            return;
+        };
+        let held = self.oracle.registers.common.0;
+        let (_, configuration) = self.oracle.agreed();
+        let made = configuration.register();
+        let is_earlier = held.is_some_and(|held| Some(held.made) < made);
+        if is_earlier && self.oracle.was_filled_late {
+            return;
+        }
+        assert_eq!(
+            held.map(|held| held.made),
+            made,
+            "another one was agreed on"
+        );
+        let says = held.map(|held| held.word);
+        let is_due = match (says, due) {
+            // One that voted alone before is named from then on.
+            (Some(Word::Sole(said, _)), Word::Sole(named, _)) => said == named,
+            (says, due) => says == Some(due),
+        };
+        assert!(
+            is_due,
+            "a register says {held:?} where {due:?} was agreed on"
+        );
+        self.count(Counted::RegistersKept);
+    }
+
+    /// What the register of one voter or two should say, if all nodes have the same one.
+    fn due_in_register(&self) -> Option<Word> {
+        let (position, configuration) = self.oracle.agreed();
+        let voters: Vec<_> = configuration.voters().collect();
+        if !self.plan.config.witness || self.plan.apart.is_some() {
+            return None;
+        }
+        match voters[..] {
+            [only] => Some(Word::Sole(only, position.index)),
+            [first, second] => Some(Word::Pair([first, second], position.index)),
+            _ => None,
         }
     }
 
