@@ -58,9 +58,8 @@ const ASK_AGAIN_TIMEOUTS: u32 = 4;
 pub(super) struct Witness {
     /// What it held when it was last heard of, if anything is known.
     known: Option<Held>,
-    /// Whether that was asked for since this node has its role. What was heard before may be of
-    /// long ago: others may have changed it, all the while this node did not count.
-    is_fresh: bool,
+    /// How far that can be relied on.
+    trust: Trust,
     /// The request under way. One at a time.
     asked: Option<Asked>,
     /// Names requests: no two boots share a name.
@@ -83,6 +82,18 @@ struct Renewal {
     is_spent: bool,
 }
 
+/// How far what a node knows of the register can be relied on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+enum Trust {
+    /// It was asked for before this node had its role, and may be of long ago: others may have
+    /// changed it, all the while this node did not count.
+    Old,
+    /// It was asked for since. A change of before may still be on its way there.
+    Read,
+    /// This node has written it since: whatever was asked for before finds another value.
+    Written,
+}
+
 /// A value that was told, or that there was none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Held(Option<Register>);
@@ -101,7 +112,7 @@ impl Witness {
     pub(super) fn named_from(requests: u64, now: Mono) -> Self {
         Self {
             known: None,
-            is_fresh: false,
+            trust: Trust::Old,
             asked: None,
             requests,
             read_at: now,
@@ -109,6 +120,11 @@ impl Witness {
             alone: false,
             renewed: None,
         }
+    }
+
+    /// Whether the register holds what is known of it, whatever is on its way there.
+    fn is_certain(&self) -> bool {
+        self.trust == Trust::Written
     }
 
     /// Another voter was heard.
@@ -120,7 +136,7 @@ impl Witness {
     pub(super) fn role_left(&mut self, now: Mono) {
         self.alone = false;
         self.renewed = None;
-        self.is_fresh = false;
+        self.trust = Trust::Old;
         self.read_at = now;
         if let Some(asked) = &mut self.asked {
             asked.is_old = true;
@@ -135,12 +151,13 @@ impl Node {
     }
 
     /// Whether a cluster of one may become a pair: then the one that is left can go on alone again,
-    /// whatever happens to the other on the way. What is known counts for nothing if it is from
-    /// before this node led, nor while a change of it is under way: one that says `pair`, of a pair
-    /// that has shrunk since.
+    /// whatever happens to the other on the way. For that this node has to have written its name
+    /// since it leads, and to have asked for nothing else: a change that says `pair`, of one that
+    /// has shrunk since, may be on its way for long.
     pub(super) fn may_become_a_pair(&self) -> bool {
+        let is_certain = self.witness.is_certain();
         let changes = |asked: &Asked| matches!(asked.ask, Ask::Swap { .. });
-        if !self.witness.is_fresh || self.witness.asked.as_ref().is_some_and(changes) {
+        if !is_certain || self.witness.asked.as_ref().is_some_and(changes) {
             return false;
         }
         let is_named =
@@ -164,8 +181,17 @@ impl Node {
             (timeout * later, timeout * soon)
         };
         let is_old = asked.is_old;
-        let (known, pause) = match (answer, asked.ask) {
-            (Answer::Holds(held), _) => (Some(Held(held)), later),
+        let (known, trust, pause) = match (answer, asked.ask) {
+            (Answer::Holds(held), _) => {
+                let known = Some(Held(held));
+                let is_as_known = known == self.witness.known;
+                let before = if is_as_known {
+                    self.witness.trust
+                } else {
+                    Trust::Read
+                };
+                (known, before.max(Trust::Read), later)
+            }
             (Answer::Swapped, Ask::Swap { to, .. }) => {
                 let (position, _) = self.configurations.newest();
                 let names_this = to.word == Word::Sole(self.member, position.index);
@@ -173,19 +199,19 @@ impl Node {
                     self.witness.alone = true;
                     self.event(Event::Alone);
                 }
-                (Some(Held(Some(to))), later)
+                (Some(Held(Some(to))), Trust::Written, later)
             }
             (Answer::Unknown, Ask::Swap { .. }) if self.witness.renewed.is_some() => {
                 // Each attempt takes an entry, and one that is read may never be changed.
                 if let Some(renewed) = &mut self.witness.renewed {
                     renewed.is_spent = true;
                 }
-                (None, later)
+                (None, Trust::Old, later)
             }
-            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, soon),
+            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, Trust::Old, soon),
         };
         self.witness.known = known;
-        self.witness.is_fresh = known.is_some() && !is_old;
+        self.witness.trust = if is_old { Trust::Old } else { trust };
         self.witness.read_at = if is_old {
             self.now
         } else {
@@ -319,13 +345,16 @@ impl Node {
     }
 
     /// Whether this node replaces that value by the word that is true now. Whoever is named takes
-    /// that back itself, whether it leads or not, or belongs to the voters no more; everything else
-    /// is the leader's, if it is about an earlier configuration.
+    /// that back itself, whether it leads or not, or belongs to the voters no more; and as the only
+    /// voter that leads it writes its name anew, once. Everything else is the leader's, if it is
+    /// about an earlier configuration.
     fn replaces(&self, held: Register, word: Word) -> bool {
         let (position, present) = self.configurations.newest();
         let leads = self.leading().is_some();
         match held.word {
-            Word::Sole(named, _) if named == self.member => matches!(word, Word::Pair(..)),
+            Word::Sole(named, _) if named == self.member => {
+                matches!(word, Word::Pair(..)) || (leads && !self.witness.is_certain())
+            }
             Word::Sole(named, at) => leads && at < position.index && !present.lets_vote(named),
             Word::Pair(_, at) => leads && at < position.index,
         }
@@ -338,7 +367,7 @@ impl Node {
     fn renew_for_witness(&mut self) {
         let witness = &self.witness;
         let is_to_be_made = match witness.known {
-            Some(Held(None)) => witness.is_fresh,
+            Some(Held(None)) => witness.trust > Trust::Old,
             Some(Held(Some(held))) => witness.renewed.is_some() && !self.goes_by(held),
             None => false,
         };

@@ -76,9 +76,9 @@ impl World {
                 if !waits {
                     self.count(Counted::WitnessLate);
                 }
-                if was_empty && !self.leaders().contains(&from) {
-                    self.oracle.was_filled_late = true;
-                }
+                let agreed = self.oracle.agreed().1.register();
+                let is_late = agreed != Some(to.made) || !self.leaders().contains(&from);
+                self.oracle.was_filled_late |= was_empty && is_late;
                 if before.is_some() && matches!(to.word, Word::Pair(..)) {
                     self.count(Counted::PairsAgain);
                 }
