@@ -150,7 +150,7 @@ sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 proofs: ## Simulation, model check, mutants and faults, the last ones beside the others.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation --test model \
 	    --no-run
-	$(CARGO) test --locked --profile sim --test faults --no-run
+	$(CARGO) test --locked --test faults --no-run
 	tools/beside target/faults.log $(MAKE) faults -- $(MAKE) sim explore mutants
 
 # A cluster waits as well, and comes first where both want to run.
@@ -161,7 +161,7 @@ explore: ## Every order of events in small worlds of three nodes; the shortest w
 	$(CARGO) test --locked --profile sim --no-default-features --test model
 
 faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in namespaces of its own.
-	$(CARGO) test --locked --profile sim --test faults
+	$(CARGO) test --locked --test faults
 
 mutants: ## Plants bugs into a copy of the sources, and demands that each is caught.
 	$(CARGO) test --locked --test mutants

@@ -11,7 +11,8 @@ use super::run::{Outcome, Violation, listen_to_panics, run};
 use super::scenarios::{SCENARIOS, Scenario};
 use super::tally::Tally;
 
-/// How many seeds are run unless `REMEMBER_SEEDS` says otherwise.
+/// How many seeds are run unless `REMEMBER_SEEDS` says otherwise, which may cut the scenarios short
+/// as well.
 const SEEDS: u64 = 5000;
 /// What the seeds are called in which anything may happen.
 const EVERYTHING: &str = "everything at once";
@@ -34,18 +35,23 @@ pub(crate) fn run_all() -> Result<(), String> {
     if !everything && wanted.clone().next().is_none() {
         return Err(format!("there is no scenario {words:?}"));
     }
-    wanted.try_for_each(tell)?;
-    if everything { at_once() } else { Ok(()) }
+    let asked = number("REMEMBER_SEEDS")?;
+    wanted.try_for_each(|scenario| tell(scenario, asked.unwrap_or(u64::MAX)))?;
+    if everything {
+        at_once(asked.unwrap_or(SEEDS))
+    } else {
+        Ok(())
+    }
 }
 
-/// Tells one scenario, with all its seeds.
-fn tell(scenario: &Scenario) -> Result<(), String> {
+/// Tells one scenario, with all its seeds, or with so many of them.
+fn tell(scenario: &Scenario, most: u64) -> Result<(), String> {
     let begin = Instant::now();
+    let (name, seeds) = (scenario.name, scenario.seeds.min(most));
     let told = |seed| scenario.run(seed, 0).map_err(drop);
-    if let Some(seed) = sweep(0..scenario.seeds, told) {
-        return replay(seed, Some(scenario.name)).and_then(|()| Err(changeable(seed)));
+    if let Some(seed) = sweep(0..seeds, told) {
+        return replay(seed, Some(name)).and_then(|()| Err(changeable(seed)));
     }
-    let (name, seeds) = (scenario.name, scenario.seeds);
     println!(
         "{name}: {seeds} seeds in {:.1} s",
         begin.elapsed().as_secs_f64()
@@ -54,8 +60,7 @@ fn tell(scenario: &Scenario) -> Result<(), String> {
 }
 
 /// Runs the seeds in which anything may happen.
-fn at_once() -> Result<(), String> {
-    let seeds = number("REMEMBER_SEEDS")?.unwrap_or(SEEDS);
+fn at_once(seeds: u64) -> Result<(), String> {
     let first = number("REMEMBER_FROM")?.unwrap_or(0);
     let begin = Instant::now();
     let total = Mutex::new(Tally::new());
