@@ -18,11 +18,12 @@
 //! - Only an own change that is confirmed makes a node alone. To have read that it is named does
 //!   not, for a change of long ago may still be on its way (a restart forgets that one is alone).
 //! - Who is named is the only one to take that back, and is alone no more before it asks for it.
-//! - Who has the configuration of the pair, and no other, may change `pair` to its own name: then
-//!   it holds all that the pair agreed on. Who is named may change that to its own name again.
-//! - What the register says of an earlier configuration is void once a later one is agreed on:
-//!   its leader writes what is so now. Where nothing is written, it first appends its configuration
-//!   anew, so that whoever was alone by a register that is lost has followed it since.
+//! - Who has a configuration of that very pair, and no earlier one, may change `pair` to its own
+//!   name. Both have to agree before other voters count, and again before the two are a pair once
+//!   more: so nothing was agreed on without it. Who is named may change that to its own name again.
+//! - What the register says of another pair than is agreed on is void: its leader writes what is so
+//!   now. Where nothing is written, it first appends its configuration anew, so that whoever was
+//!   alone by a register that is lost has followed it since.
 //!
 //! By mistake the two may be given two registers. So a register carries the index of the entry by
 //! which it was made, that entry and every configuration behind it name the index as well, and
@@ -60,6 +61,8 @@ pub(super) struct Witness {
     known: Option<Held>,
     /// How far that can be relied on.
     trust: Trust,
+    /// What it was to hold by a request of this role that nobody has answered, if there was one.
+    unanswered: Option<Register>,
     /// The request under way. One at a time.
     asked: Option<Asked>,
     /// Names requests: no two boots share a name.
@@ -113,6 +116,7 @@ impl Witness {
         Self {
             known: None,
             trust: Trust::Old,
+            unanswered: None,
             asked: None,
             requests,
             read_at: now,
@@ -137,6 +141,7 @@ impl Witness {
         self.alone = false;
         self.renewed = None;
         self.trust = Trust::Old;
+        self.unanswered = None;
         self.read_at = now;
         if let Some(asked) = &mut self.asked {
             asked.is_old = true;
@@ -182,16 +187,7 @@ impl Node {
         };
         let is_old = asked.is_old;
         let (known, trust, pause) = match (answer, asked.ask) {
-            (Answer::Holds(held), _) => {
-                let known = Some(Held(held));
-                let is_as_known = known == self.witness.known;
-                let before = if is_as_known {
-                    self.witness.trust
-                } else {
-                    Trust::Read
-                };
-                (known, before.max(Trust::Read), later)
-            }
+            (Answer::Holds(held), _) => (Some(Held(held)), self.trust_in(held), later),
             (Answer::Swapped, Ask::Swap { to, .. }) => {
                 let (position, _) = self.configurations.newest();
                 let names_this = to.word == Word::Sole(self.member, position.index);
@@ -201,14 +197,17 @@ impl Node {
                 }
                 (Some(Held(Some(to))), Trust::Written, later)
             }
-            (Answer::Unknown, Ask::Swap { .. }) if self.witness.renewed.is_some() => {
+            (Answer::Unknown, Ask::Swap { to, .. }) => {
+                self.witness.unanswered = Some(to).filter(|_| !is_old);
+                let mut pause = soon;
                 // Each attempt takes an entry, and one that is read may never be changed.
                 if let Some(renewed) = &mut self.witness.renewed {
                     renewed.is_spent = true;
+                    pause = later;
                 }
-                (None, Trust::Old, later)
+                (None, Trust::Old, pause)
             }
-            (Answer::Swapped, Ask::Read) | (Answer::Unknown, _) => (None, Trust::Old, soon),
+            (Answer::Swapped | Answer::Unknown, Ask::Read) => (None, Trust::Old, soon),
         };
         self.witness.known = known;
         self.witness.trust = if is_old { Trust::Old } else { trust };
@@ -219,6 +218,19 @@ impl Node {
         };
         if (known.and_then(|held| held.0)).is_some_and(|held| self.goes_by(held)) {
             self.witness.renewed = None;
+        }
+    }
+
+    /// How far this can be relied on, which was told now. It was written by this node if that is
+    /// what it had asked for, answered or not: no value ever comes again.
+    fn trust_in(&self, held: Option<Register>) -> Trust {
+        let witness = &self.witness;
+        let has_landed = held.is_some() && held == witness.unanswered;
+        let is_as_known = Some(Held(held)) == witness.known;
+        match witness.trust {
+            _ if has_landed => Trust::Written,
+            Trust::Written if is_as_known => Trust::Written,
+            _ => Trust::Read,
         }
     }
 
@@ -309,16 +321,17 @@ impl Node {
     }
 
     /// What a candidate changes this value to, to be alone: it may do so if it is named already, or
-    /// if it has the configuration that the pair has agreed on. A change of that pair that is under
-    /// way is agreed on by the pair as well, so whoever has it may ask, too.
+    /// if it is of that very pair, by a configuration that is no earlier: the register may not have
+    /// been told of one that adds a learner. A change of the pair that is under way is agreed on by
+    /// both as well, so whoever has it may ask, too.
     fn word_alone(&self, held: Register) -> Option<Word> {
         let (position, present) = self.configurations.newest();
         let may = match held.word {
             Word::Sole(named, _) => named == self.member,
-            Word::Pair(pair, at) if present.is_joint() => {
-                present.outgoing_pair() == Some(pair) && at < position.index
+            Word::Pair(pair, at) => {
+                let mine = present.pair().or_else(|| present.outgoing_pair());
+                mine == Some(pair) && at <= position.index
             }
-            Word::Pair(pair, at) => present.pair() == Some(pair) && at == position.index,
         };
         may.then_some(Word::Sole(self.member, position.index))
     }

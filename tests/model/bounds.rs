@@ -100,7 +100,7 @@ const SOUNDINGS: &[Kind] = &[Kind::PreVote, Kind::PreVoteReply];
 const QUESTIONS: &[Kind] = &[Kind::PreVote, Kind::PreVoteReply, Kind::SupplyRequest];
 
 /// All of them.
-pub(crate) const WORLDS: [Bounds; 17] = [
+pub(crate) const WORLDS: [Bounds; 19] = [
     Bounds {
         name: "first election",
         start: Start::Fresh,
@@ -298,6 +298,38 @@ pub(crate) const WORLDS: [Bounds; 17] = [
         },
         frail: Some(0),
         sights: &[Sight::Alone, Sight::ElectedAfterCrash],
+        ..Bounds::PAIRED
+    },
+    Bounds {
+        name: "a pair that shrinks",
+        left: Left {
+            changes: 1,
+            resignations: 2,
+            restarts: 1,
+            ..Left::NOTHING
+        },
+        wide: Left {
+            forsaken: 1,
+            ..Left::NOTHING
+        },
+        removed: &[2],
+        frail: Some(0),
+        sights: &[Sight::Alone, Sight::Changed, Sight::ElectedAfterCrash],
+        ..Bounds::PAIRED
+    },
+    Bounds {
+        name: "a pair that grows",
+        left: Left {
+            changes: 1,
+            resignations: 2,
+            ..Left::NOTHING
+        },
+        wide: Left {
+            forsaken: 1,
+            ..Left::NOTHING
+        },
+        promoted: &[3],
+        sights: &[Sight::Alone, Sight::Changed],
         ..Bounds::PAIRED
     },
 ];

@@ -77,7 +77,8 @@ impl World {
                     self.count(Counted::WitnessLate);
                 }
                 let agreed = self.oracle.agreed().1.register();
-                let is_late = agreed != Some(to.made) || !self.leaders().contains(&from);
+                let leads = self.leaders().contains(&from);
+                let is_late = !waits || !leads || agreed != Some(to.made);
                 self.oracle.was_filled_late |= was_empty && is_late;
                 if before.is_some() && matches!(to.word, Word::Pair(..)) {
                     self.count(Counted::PairsAgain);
@@ -113,6 +114,14 @@ impl World {
         let has_one = self.due_in_register().is_some();
         let timeouts = if has_one { LOOKED_AT_TIMEOUTS } else { 0 };
         self.plan.config.election_timeout * timeouts
+    }
+
+    /// Whether all nodes have the register that was agreed on.
+    pub(crate) fn has_register(&self) -> bool {
+        let held = self.oracle.registers.common.0;
+        let agreed = self.oracle.agreed().1.register();
+        let is_agreed_on = held.is_some() && held.map(|held| held.made) == agreed;
+        is_agreed_on && self.due_in_register().is_some()
     }
 
     /// Once nothing goes wrong any more, the one voter or the pair have a register that lets either
