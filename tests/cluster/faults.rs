@@ -11,12 +11,15 @@ use crate::cluster::{Cluster, demand, output_of, say, wait_for};
 use crate::half_api::HalfApi;
 use crate::hello::{Hello, Leader, is_ready, on, watch_for};
 use crate::helm;
+use crate::pair;
 use crate::processes::apps;
 use crate::workload::make_namespace;
 use crate::writer::Writer;
 
 /// How long it is watched that nothing happens.
 const QUIET: Duration = Duration::from_secs(3);
+/// How long no API server answers.
+const OUTAGE: Duration = Duration::from_mins(1);
 /// How long no sidecar may be seen to lead before that is more than a slow look.
 const UNSEEN: Duration = Duration::from_secs(10);
 
@@ -123,9 +126,11 @@ fn machine_has_no_power(hello: &Hello<'_>, leader: &Leader) -> Leader {
 
 /// While no API server answers, the nodes elect as ever; the label follows once there is one. And
 /// no operator is needed for that: all of them are killed meanwhile. Traffic follows the label by
-/// way of kube-proxy, which only asks again after up to a minute: this is not waited for.
+/// way of kube-proxy, which only asks again after up to a minute: this is not waited for. Of a pair
+/// nobody leads alone in that time.
 pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
     helm::be_installed(cluster);
+    let (pair, leads_pair) = pair::begin(cluster);
     make_namespace(cluster, "outage");
     let hello = Hello::apply_patient(cluster, "outage", "hello");
     let before = hello.settle();
@@ -137,7 +142,9 @@ pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
     for operator in crate::processes::operators(cluster) {
         operator.signal(Signal::KILL);
     }
-    demand_stays(&hello, &elected, Duration::from_mins(1));
+    let begun = Instant::now();
+    pair::wait_without_witness(&pair, &leads_pair);
+    demand_stays(&hello, &elected, OUTAGE.saturating_sub(begun.elapsed()));
     cluster.start_api();
     let after = hello.next_label(&before);
     assert_eq!(
@@ -147,6 +154,7 @@ pub(crate) fn the_api_server_is_not_needed_to_elect(cluster: &Cluster) {
     hello.settle_labels();
     // Kubernetes takes most of a minute for that, so soon after the outage.
     hello.forget();
+    pair.forget();
 }
 
 /// Watches, by the word of the sidecars themselves, that nobody else leads.

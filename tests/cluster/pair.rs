@@ -1,10 +1,14 @@
 //! Two pods and a witness (R17): either is lost, with its machine, while a client writes; the other
 //! leads, and takes writes, until it is back.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, say, wait_for};
-use crate::hello::{Hello, Leader};
+use crate::faults::told_leader;
+use crate::hello::{Hello, Leader, watch_for};
 use crate::helm;
 use crate::install::rights;
 use crate::scale::demand_disruptions;
@@ -13,14 +17,14 @@ use crate::writer::Writer;
 
 /// The object that is the witness.
 const WITNESS: &str = "hello-witness";
+/// How long nobody may go on alone: several times what a pair takes to notice a loss.
+const WAITS: Duration = Duration::from_secs(8);
 
 /// The leader is lost, and comes back; so is the witness, and is made again; then the other is
 /// lost. What was acknowledged is there, and two become three, and two again.
 pub(crate) fn a_pair_survives_the_loss_of_either(cluster: &Cluster) {
     helm::be_installed(cluster);
-    make_namespace(cluster, "pair");
-    let hello = Hello::apply_pair(cluster, "pair", "hello");
-    let leader = be_whole(&hello);
+    let (hello, leader) = begin(cluster);
     let witness = format!("configmaps [] [{WITNESS}] [get update]");
     assert_eq!(
         rights(&hello),
@@ -54,6 +58,24 @@ pub(crate) fn a_pair_survives_the_loss_of_either(cluster: &Cluster) {
     writer.finish(&hello);
     // Of which nothing is left, the witness as little as the rest.
     hello.delete();
+}
+
+/// A pair of which either may be lost.
+pub(crate) fn begin(cluster: &Cluster) -> (Hello<'_>, Leader) {
+    make_namespace(cluster, "pair");
+    let hello = Hello::apply_pair(cluster, "pair", "hello");
+    let leader = be_whole(&hello);
+    (hello, leader)
+}
+
+/// Where no API server answers, nobody can ask the witness: who does not hear the other waits, and
+/// the two elect one of them as soon as they hear each other, for which they need no witness.
+pub(crate) fn wait_without_witness(hello: &Hello<'_>, leader: &Leader) {
+    let lost = hello.node_of(&leader.pod);
+    lost.signal(Signal::STOP);
+    watch_for(WAITS, || assert_eq!(told_leader(hello), None));
+    lost.signal(Signal::CONT);
+    wait_for("one of two to lead", || told_leader(hello));
 }
 
 /// The leader's machine has no power: the other pod leads, alone, and everything goes on until it
