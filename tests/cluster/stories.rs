@@ -23,7 +23,7 @@ const CLUSTERS: [(Cluster, &[Story]); 2] = [
     (Cluster::named("second", 26446, 3), OUTAGES),
 ];
 
-/// What becomes of members, with their disks and their machines, and what keeps them to themselves.
+/// What becomes of members, with their disks and their machines.
 const MEMBERS: &[Story] = &[
     ("all_nodes_are_ready", all_nodes_are_ready, 0),
     (
@@ -40,11 +40,6 @@ const MEMBERS: &[Story] = &[
         "pods_may_find_peers_and_nothing_else",
         install::pods_may_find_peers_and_nothing_else,
         1,
-    ),
-    (
-        "namespaces_keep_clusters_apart",
-        install::namespaces_keep_clusters_apart,
-        3,
     ),
     (
         "pods_come_and_go_and_nothing_is_lost",
@@ -94,6 +89,11 @@ const OUTAGES: &[Story] = &[
         "helm_installs_upgrades_and_removes",
         install::helm_installs_upgrades_and_removes,
         1,
+    ),
+    (
+        "namespaces_keep_clusters_apart",
+        install::namespaces_keep_clusters_apart,
+        3,
     ),
     (
         "what_cannot_be_made_is_told_and_mended",
