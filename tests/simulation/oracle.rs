@@ -28,7 +28,8 @@ pub(crate) struct Oracle {
     accounts: BTreeMap<MemberId, Account>,
     /// What the witness of the pair holds, or those that its nodes have by mistake.
     pub(crate) registers: Registers,
-    /// Whether one that was empty was filled by a leader of before, or where another is agreed on.
+    /// Whether one that was empty was filled by a request that had been given up, or by a leader of
+    /// before, or where another is agreed on.
     pub(crate) was_filled_late: bool,
     /// The cluster, once it is founded.
     cluster: Option<(ClusterId, Epoch)>,
