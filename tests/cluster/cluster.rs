@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::api;
+
 /// How long something that Kubernetes does by itself may take on a busy machine, and how often to
 /// look.
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -82,12 +84,6 @@ impl Cluster {
         demand(&mut self.kubectl_command(arguments))
     }
 
-    /// What kubectl answers in JSON.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
-        let text = self.kubectl(&[arguments, &["-o", "json"]].concat());
-        serde_json::from_str(&text).unwrap()
-    }
-
     /// Gives a manifest to kubectl.
     pub(crate) fn apply(&self, manifest: &Value) {
         let file = self.directory().join("manifest.json");
@@ -108,10 +104,7 @@ impl Cluster {
     /// Starts it again, and waits until it answers.
     pub(crate) fn start_api(&self) {
         demand(self.tool("component").args(["start", "apiserver"]));
-        wait_for("the API server", || {
-            let ready = self.kubectl_output(&["get", "--raw", "/readyz"]);
-            ready.status.success().then_some(())
-        });
+        wait_for("the API server", || self.is_ready().then_some(()));
     }
 
     /// A machine without power sends nothing, not even that its connections end.
@@ -125,8 +118,8 @@ impl Cluster {
         demand(self.tool("cable").args(["plug", node]));
         demand(self.tool("component").args(["start", node]));
         wait_for("the machine to come back", || {
-            let known = ["get", "node", node, "--ignore-not-found", "--no-headers"];
-            self.kubectl(&known).contains(" Ready").then_some(())
+            let known = self.find(&format!("{}/nodes/{node}", api::CORE))?;
+            has(&known, "Ready").then_some(())
         });
     }
 
@@ -158,6 +151,13 @@ impl Cluster {
 /// binary.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test"))
+}
+
+/// Whether a condition of an object holds.
+pub(crate) fn has(object: &Value, kind: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|one| one["type"] == kind && one["status"] == "True")
 }
 
 /// Runs a command that must succeed, and returns what it printed.

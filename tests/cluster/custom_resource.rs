@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::{REMEMBER, path};
 use crate::cluster::{Cluster, root, wait_for};
 use crate::workload::make_namespace;
 
@@ -16,7 +17,7 @@ pub(crate) fn bad_specs_are_refused_with_a_sentence(cluster: &Cluster) {
     assert!(bad.len() >= 20, "{} bad specs", bad.len());
     demand_refusals(cluster, "bad", bad);
     cluster.apply(&good("good"));
-    let made = cluster.ask(&["-n", NAMESPACE, "get", "remembercluster", "good"]);
+    let made = cluster.ask(&path(REMEMBER, NAMESPACE, "rememberclusters/good"));
     assert_eq!(
         made["spec"]["election"],
         json!({"heartbeatMs": 50, "timeoutMs": 300})
@@ -127,8 +128,8 @@ fn install_definition(cluster: &Cluster) {
     let definition = root().join("crds");
     cluster.kubectl(&["apply", "-f", definition.to_str().unwrap()]);
     wait_for("the definition", || {
-        let kinds = cluster.kubectl_output(&["get", "rememberclusters", "-A"]);
-        kinds.status.success().then_some(())
+        let path = format!("{REMEMBER}/rememberclusters");
+        cluster.find(&path).map(|_| ())
     });
 }
 

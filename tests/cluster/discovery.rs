@@ -3,7 +3,9 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::api::{CORE, path};
 use crate::cluster::{Cluster, demand, output_of, wait_for};
+use crate::hello::is_ready;
 use crate::processes::nodes;
 use crate::workload::{make_namespace, run_bare_nodes};
 
@@ -71,18 +73,11 @@ struct Leader {
 
 impl Pods<'_> {
     fn all(&self) -> Vec<Value> {
-        let pods = self.cluster.ask(&["-n", NAMESPACE, "get", "pods"]);
-        pods["items"].as_array().cloned().unwrap()
+        self.cluster.list(&path(CORE, NAMESPACE, "pods"), None)
     }
 
     fn ready(&self) -> usize {
-        let is_ready = |pod: &&Value| {
-            let conditions = pod["status"]["conditions"].as_array();
-            let mut conditions = conditions.into_iter().flatten();
-            let ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
-            ready && pod["metadata"]["deletionTimestamp"].is_null()
-        };
-        self.all().iter().filter(is_ready).count()
+        self.all().iter().filter(|pod| is_ready(pod)).count()
     }
 
     fn address_seen(&self, pod: &str) -> Option<String> {

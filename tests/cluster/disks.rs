@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::CORE;
 use crate::cluster::{Cluster, say, wait_for};
 use crate::hello::Hello;
 use crate::helm;
@@ -209,14 +210,7 @@ fn claim_of(pod: &str) -> String {
 }
 
 fn seen_claim(hello: &Hello<'_>, claim: &str) -> Value {
-    let claim = [
-        "-n",
-        &hello.namespace,
-        "get",
-        "persistentvolumeclaim",
-        claim,
-    ];
-    hello.cluster.ask(&claim)
+    hello.ask(CORE, &format!("persistentvolumeclaims/{claim}"))
 }
 
 fn seen_pod(hello: &Hello<'_>, name: &str) -> Option<Value> {

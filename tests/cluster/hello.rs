@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, demand, output_of, say, wait_for};
+use crate::api::{APPS, CORE, POLICY, REMEMBER, RIGHTS, path};
+use crate::cluster::{Cluster, demand, has, output_of, say, wait_for};
 use crate::processes::{self, PodProcess};
 use crate::workload::{STORAGE_CLASS, image, unprivileged, unprivileged_pod};
 
@@ -27,6 +28,19 @@ pub(crate) struct Hello<'a> {
 /// for stories in which nobody may be elected.
 const TIMEOUT_MS: u32 = 300;
 const PATIENT_TIMEOUT_MS: u32 = 1500;
+
+/// What a cluster is made of but for its volumes, which may outlive it.
+const PARTS: [(&str, &str); 9] = [
+    (CORE, "pods"),
+    (APPS, "statefulsets"),
+    (CORE, "services"),
+    (CORE, "serviceaccounts"),
+    (RIGHTS, "roles"),
+    (RIGHTS, "rolebindings"),
+    (CORE, "configmaps"),
+    (CORE, "secrets"),
+    (POLICY, "poddisruptionbudgets"),
+];
 
 /// The leader, by the label of its pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -166,8 +180,19 @@ impl<'a> Hello<'a> {
 
     /// The resource as it is now.
     pub(crate) fn seen(&self) -> Value {
-        self.cluster
-            .ask(&["-n", &self.namespace, "get", "remembercluster", &self.name])
+        self.ask(REMEMBER, &format!("rememberclusters/{}", self.name))
+    }
+
+    /// An object in its namespace, which must be there: `services/hello-leader`.
+    pub(crate) fn ask(&self, group: &str, object: &str) -> Value {
+        self.cluster.ask(&path(group, &self.namespace, object))
+    }
+
+    /// All objects of a kind that belong to it.
+    pub(crate) fn own(&self, group: &str, kind: &str) -> Vec<Value> {
+        let of = format!("remember.krest.io/cluster={}", self.name);
+        let path = path(group, &self.namespace, kind);
+        self.cluster.list(&path, Some(&of))
     }
 
     /// Whether a condition of it is told, and with which reason.
@@ -184,11 +209,7 @@ impl<'a> Hello<'a> {
     }
 
     pub(crate) fn pods(&self) -> Vec<Value> {
-        let of = format!("remember.krest.io/cluster={}", self.name);
-        let pods = self
-            .cluster
-            .ask(&["-n", &self.namespace, "get", "pods", "-l", &of]);
-        pods["items"].as_array().cloned().unwrap()
+        self.own(CORE, "pods")
     }
 
     /// The one pod with the leader's label, if there is one.
@@ -294,14 +315,8 @@ impl<'a> Hello<'a> {
 
     /// The address of the leader's Service.
     pub(crate) fn leader_address(&self) -> String {
-        let service = format!("{}-leader", self.name);
-        self.kubectl(&[
-            "get",
-            "service",
-            &service,
-            "-o",
-            "jsonpath={.spec.clusterIP}",
-        ])
+        let service = self.ask(CORE, &format!("services/{}-leader", self.name));
+        service["spec"]["clusterIP"].as_str().unwrap().to_owned()
     }
 
     /// The sidecar's process in a pod.
@@ -320,22 +335,17 @@ impl<'a> Hello<'a> {
     /// Deletes it, and waits until nothing is left of it but volumes.
     pub(crate) fn delete(&self) {
         self.forget();
-        let of = format!("remember.krest.io/cluster={}", self.name);
-        let kinds = "statefulset,service,serviceaccount,role,rolebinding,configmap,secret,\
-                     poddisruptionbudget,pod";
         wait_for("everything of it to be gone", || {
-            let left = self.kubectl(&["get", kinds, "-l", &of, "-o", "name"]);
-            left.is_empty().then_some(())
+            let mut kinds = PARTS.iter();
+            let are_gone = kinds.all(|(group, kind)| self.own(group, kind).is_empty());
+            are_gone.then_some(())
         });
     }
 }
 
 /// Whether a pod is ready and not ending.
 pub(crate) fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    let ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
-    ready && pod["metadata"]["deletionTimestamp"].is_null()
+    has(pod, "Ready") && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
 /// Runs a command on the machine, or in the control plane, that must succeed.

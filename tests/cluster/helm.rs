@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::api::{APPS, CORE, path};
 use crate::cluster::{Cluster, demand, root, wait_for};
 
 /// Where the operator is.
@@ -70,13 +71,8 @@ pub(crate) fn be_installed(cluster: &Cluster) {
 }
 
 fn ready_operators(cluster: &Cluster) -> i64 {
-    let deployment = ["-n", NAMESPACE, "get", "deployment", "--ignore-not-found"];
-    if cluster.kubectl(&deployment).is_empty() {
-        return 0;
-    }
-    let deployments = cluster.ask(&["-n", NAMESPACE, "get", "deployments"]);
-    let deployments = deployments["items"].as_array().into_iter().flatten();
-    let ready = deployments.map(|one| {
+    let deployments = cluster.list(&path(APPS, NAMESPACE, "deployments"), None);
+    let ready = deployments.into_iter().map(|one| {
         let is_seen = one["status"]["observedGeneration"] == one["metadata"]["generation"];
         let updated = one["status"]["updatedReplicas"].as_i64().unwrap_or(0);
         let ready = one["status"]["readyReplicas"].as_i64().unwrap_or(0);
@@ -87,13 +83,6 @@ fn ready_operators(cluster: &Cluster) -> i64 {
 
 /// The operator's pods.
 pub(crate) fn operator_pods(cluster: &Cluster) -> Vec<Value> {
-    let pods = cluster.ask(&[
-        "-n",
-        NAMESPACE,
-        "get",
-        "pods",
-        "-l",
-        "app.kubernetes.io/component=operator",
-    ]);
-    pods["items"].as_array().cloned().unwrap_or_default()
+    let label = "app.kubernetes.io/component=operator";
+    cluster.list(&path(CORE, NAMESPACE, "pods"), Some(label))
 }

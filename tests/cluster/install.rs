@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::api::{CORE, POLICY, path};
 use crate::cluster::{Cluster, demand, root, wait_for};
 use crate::hello::{Hello, Leader, is_ready, watch_for};
 use crate::helm::{self, RELEASE, helm};
@@ -147,15 +148,15 @@ pub(crate) fn drift_is_repaired_and_quiet_is_quiet(cluster: &Cluster) {
         "labels were written by hand, nobody was elected"
     );
     wait_for("the followers' Service to select followers", || {
-        let service = ["-n", "drift", "get", "service", "hello-followers"];
-        let service = cluster.ask(&service);
+        let service = hello.ask(CORE, "services/hello-followers");
         (service["spec"]["selector"]["remember.krest.io/role"] == "follower").then_some(())
     });
-    for kind in ["poddisruptionbudget/hello", "configmap/hello-record"] {
-        wait_for(kind, || {
-            let found = hello.kubectl(&["get", kind, "--ignore-not-found", "-o", "name"]);
-            (!found.is_empty()).then_some(())
-        });
+    for (group, object) in [
+        (POLICY, "poddisruptionbudgets/hello"),
+        (CORE, "configmaps/hello-record"),
+    ] {
+        let path = path(group, "drift", object);
+        wait_for(object, || cluster.find(&path).map(|_| ()));
     }
     let mut written = writes(cluster);
     wait_for("what follows from the repairs to be written", || {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::api::{CORE, path};
 use crate::cluster::{Cluster, say, wait_for};
 use crate::faults::told_leader;
 use crate::hello::{Hello, Leader, watch_for};
@@ -146,13 +147,6 @@ fn uid(hello: &Hello<'_>) -> Option<String> {
 }
 
 fn witness(hello: &Hello<'_>) -> Option<Value> {
-    let get = [
-        "get",
-        "configmap",
-        WITNESS,
-        "--ignore-not-found",
-        "-o",
-        "json",
-    ];
-    serde_json::from_str(&hello.kubectl(&get)).ok()
+    let object = format!("configmaps/{WITNESS}");
+    hello.cluster.find(&path(CORE, &hello.namespace, &object))
 }

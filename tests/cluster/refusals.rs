@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use crate::api::CORE;
 use crate::cluster::{Cluster, wait_for};
 use crate::hello::Hello;
 use crate::helm;
@@ -26,7 +27,7 @@ pub(crate) fn what_cannot_be_made_is_told_and_mended(cluster: &Cluster) {
         });
     };
     refused("NameTaken", "Service hello-leader is there already");
-    let service = cluster.ask(&["-n", "refused", "get", "service", "hello-leader"]);
+    let service = hello.ask(CORE, "services/hello-leader");
     assert_eq!(service["spec"]["selector"]["app"], "of-somebody-else");
     hello.kubectl(&["delete", "service", "hello-leader"]);
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::api::POLICY;
 use crate::cluster::{Cluster, wait_for};
 use crate::hello::{Hello, is_ready, watch_for};
 use crate::helm;
@@ -153,13 +154,7 @@ fn demand_stalls_without(hello: &Hello<'_>) {
 /// Waits until so many pods may be taken at once (R4).
 pub(crate) fn demand_disruptions(hello: &Hello<'_>, count: usize) {
     wait_for("the disruption budget to follow the voters", || {
-        let budget = [
-            "-n",
-            &hello.namespace,
-            "get",
-            "poddisruptionbudget",
-            &hello.name,
-        ];
-        (hello.cluster.ask(&budget)["spec"]["maxUnavailable"] == count).then_some(())
+        let budget = hello.ask(POLICY, &format!("poddisruptionbudgets/{}", hello.name));
+        (budget["spec"]["maxUnavailable"] == count).then_some(())
     });
 }

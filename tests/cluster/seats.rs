@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::api::{APPS, CORE, EVENTS, path};
 use crate::cluster::{output_of, say, wait_for};
 use crate::hello::Hello;
 use crate::processes;
@@ -51,8 +52,7 @@ impl Hello<'_> {
 
     /// Its StatefulSet.
     pub(crate) fn set(&self) -> Value {
-        self.cluster
-            .ask(&["-n", &self.namespace, "get", "statefulset", &self.name])
+        self.ask(APPS, &format!("statefulsets/{}", self.name))
     }
 
     /// Whether all of its pods have votes, and nobody else is named.
@@ -115,17 +115,14 @@ impl Hello<'_> {
 
     /// The claims of its volumes.
     pub(crate) fn claims(&self) -> BTreeSet<String> {
-        let of = format!("remember.krest.io/cluster={}", self.name);
-        let claims = self.kubectl(&["get", "persistentvolumeclaims", "-l", &of, "-o", "name"]);
-        claims.lines().map(str::to_owned).collect()
+        let claims = self.own(CORE, "persistentvolumeclaims").into_iter();
+        let name = |claim: Value| claim["metadata"]["name"].as_str().unwrap().to_owned();
+        claims.map(name).collect()
     }
 
     /// The name of the cluster, as its record says.
     pub(crate) fn cluster_id(&self) -> String {
-        let record = format!("{}-record", self.name);
-        let record = self
-            .cluster
-            .ask(&["-n", &self.namespace, "get", "configmap", &record]);
+        let record = self.ask(CORE, &format!("configmaps/{}-record", self.name));
         let founding = record["data"]["founding"].as_str().unwrap_or_default();
         let founding: Value = serde_json::from_str(founding).unwrap_or_default();
         founding["cluster"].as_str().unwrap_or_default().to_owned()
@@ -133,9 +130,8 @@ impl Hello<'_> {
 
     /// The reasons of all Events in its namespace.
     pub(crate) fn event_reasons(&self) -> BTreeSet<String> {
-        let events = ["-n", &self.namespace, "get", "events.events.k8s.io"];
-        let events = self.cluster.ask(&events);
-        let events = events["items"].as_array().cloned().unwrap_or_default();
+        let events = path(EVENTS, &self.namespace, "events");
+        let events = self.cluster.list(&events, None);
         let reason = |event: &Value| event["reason"].as_str().map(str::to_owned);
         events.iter().filter_map(reason).collect()
     }

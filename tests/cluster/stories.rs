@@ -6,7 +6,8 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::cluster::{Cluster, demand, say, wait_for};
+use crate::api::{CORE, path};
+use crate::cluster::{Cluster, demand, has, say, wait_for};
 use crate::workload::{image, make_namespace, unprivileged, unprivileged_pod};
 use crate::{
     custom_resource, discovery, disks, faults, install, leftovers, pair, refusals, scale, unrest,
@@ -17,29 +18,21 @@ use crate::{
 /// label goes to a pod, or on to a later term.
 pub(crate) type Story = (&'static str, fn(&Cluster), usize);
 
-/// The clusters that stories are told on, side by side, and what is told on each, in this order.
-const CLUSTERS: [(Cluster, &[Story]); 2] = [
+/// The clusters that stories are told on, side by side, and what is told on each, in this order:
+/// about as long on each of them.
+const CLUSTERS: [(Cluster, &[Story]); 3] = [
     (Cluster::named("test", 26443, 3), MEMBERS),
-    (Cluster::named("second", 26446, 3), OUTAGES),
+    (Cluster::named("second", 26446, 3), OPERATORS),
+    (Cluster::named("third", 26449, 3), OUTAGES),
 ];
 
-/// What becomes of members, with their disks and their machines.
+/// What becomes of members, with their disks.
 const MEMBERS: &[Story] = &[
     ("all_nodes_are_ready", all_nodes_are_ready, 0),
     (
         "the_image_runs_unprivileged",
         the_image_runs_unprivileged,
         0,
-    ),
-    (
-        "drift_is_repaired_and_quiet_is_quiet",
-        install::drift_is_repaired_and_quiet_is_quiet,
-        2,
-    ),
-    (
-        "pods_may_find_peers_and_nothing_else",
-        install::pods_may_find_peers_and_nothing_else,
-        1,
     ),
     (
         "pods_come_and_go_and_nothing_is_lost",
@@ -61,22 +54,11 @@ const MEMBERS: &[Story] = &[
         pair::a_pair_survives_the_loss_of_either,
         3,
     ),
-    (
-        "a_machine_that_is_gone_for_good_is_replaced",
-        disks::a_machine_that_is_gone_for_good_is_replaced,
-        2,
-    ),
 ];
 
-/// What operators do, and what happens without them, without a leader, without the API server.
-const OUTAGES: &[Story] = &[
+/// How an operator comes and goes, and what it does meanwhile.
+const OPERATORS: &[Story] = &[
     ("up_twice_is_up_once", up_twice_is_up_once, 0),
-    ("a_pulled_cable_cuts", faults::a_pulled_cable_cuts, 0),
-    (
-        "a_node_without_power_comes_back",
-        a_node_without_power_comes_back,
-        0,
-    ),
     ("pods_find_each_other", discovery::pods_find_each_other, 0),
     // It leaves the definition behind, which Helm would not take over.
     (
@@ -88,6 +70,16 @@ const OUTAGES: &[Story] = &[
     (
         "helm_installs_upgrades_and_removes",
         install::helm_installs_upgrades_and_removes,
+        1,
+    ),
+    (
+        "drift_is_repaired_and_quiet_is_quiet",
+        install::drift_is_repaired_and_quiet_is_quiet,
+        2,
+    ),
+    (
+        "pods_may_find_peers_and_nothing_else",
+        install::pods_may_find_peers_and_nothing_else,
         1,
     ),
     (
@@ -106,14 +98,29 @@ const OUTAGES: &[Story] = &[
         2,
     ),
     (
+        "half_of_all_calls_may_fail",
+        faults::half_of_all_calls_may_fail,
+        2,
+    ),
+];
+
+/// What happens without a leader, a machine, an operator, the API server.
+const OUTAGES: &[Story] = &[
+    ("a_pulled_cable_cuts", faults::a_pulled_cable_cuts, 0),
+    (
+        "a_node_without_power_comes_back",
+        a_node_without_power_comes_back,
+        0,
+    ),
+    (
         "the_leader_moves_through_every_fault",
         faults::the_leader_moves_through_every_fault,
         8,
     ),
     ("operators_may_end", faults::operators_may_end, 2),
     (
-        "half_of_all_calls_may_fail",
-        faults::half_of_all_calls_may_fail,
+        "a_machine_that_is_gone_for_good_is_replaced",
+        disks::a_machine_that_is_gone_for_good_is_replaced,
         2,
     ),
     // The last ones: Kubernetes takes a minute and more to be itself again after that.
@@ -169,7 +176,7 @@ pub(crate) fn tell(cluster: &Cluster, (name, story, leaders): &Story) -> usize {
 
 fn up_twice_is_up_once(cluster: &Cluster) {
     let uid = |cluster: &Cluster| {
-        cluster.ask(&["get", "namespace", "kube-system"])["metadata"]["uid"].clone()
+        cluster.ask("/api/v1/namespaces/kube-system")["metadata"]["uid"].clone()
     };
     let before = uid(cluster);
     cluster.up(None);
@@ -181,11 +188,10 @@ fn up_twice_is_up_once(cluster: &Cluster) {
 }
 
 fn all_nodes_are_ready(cluster: &Cluster) {
-    let nodes = cluster.ask(&["get", "nodes"]);
-    let nodes = nodes["items"].as_array().unwrap();
+    let nodes = cluster.list("/api/v1/nodes", None);
     assert_eq!(nodes.len(), 3);
-    for node in nodes {
-        assert!(is_ready(node), "{node}");
+    for node in &nodes {
+        assert!(has(node, "Ready"), "{node}");
         assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.37.2");
     }
 }
@@ -208,7 +214,7 @@ fn the_image_runs_unprivileged(cluster: &Cluster) {
         },
     }));
     wait_for("the pod to succeed", || {
-        let pod = cluster.ask(&["-n", "restricted", "get", "pod", "version"]);
+        let pod = cluster.ask(&path(CORE, "restricted", "pods/version"));
         assert_ne!(pod["status"]["phase"], "Failed", "{pod}");
         (pod["status"]["phase"] == "Succeeded").then_some(())
     });
@@ -230,11 +236,11 @@ fn a_node_without_power_comes_back(cluster: &Cluster) {
         "a kubelet without power"
     );
     wait_for("node 3 to be missed", || {
-        (!is_ready(&cluster.ask(&["get", "node", "n3"]))).then_some(())
+        (!has(&cluster.ask("/api/v1/nodes/n3"), "Ready")).then_some(())
     });
     demand(cluster.tool("component").args(["start", "n3"]));
     wait_for("node 3 to come back", || {
-        is_ready(&cluster.ask(&["get", "node", "n3"])).then_some(())
+        has(&cluster.ask("/api/v1/nodes/n3"), "Ready").then_some(())
     });
 }
 
@@ -290,12 +296,4 @@ fn down_cleans_up_after_a_dead_keeper(_: &Cluster) {
     });
     other.down();
     assert_eq!(leftovers::of(&other), Vec::<String>::new());
-}
-
-fn is_ready(node: &serde_json::Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array();
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
