@@ -38,7 +38,7 @@ IMPURE := tokio hyper hyper-util http-body-util serde serde_json clap tracing an
 SEEDS ?= 100000
 # The first of them.
 FROM ?= 0
-SEEDS_OF_UNIT := 20
+SEEDS_OF_UNIT := 5
 
 # How often `make bench-cluster` takes the leader away; a fifth as many pods lose their disks, and a
 # twentieth as often it scales. FIGURES names one of them: failover, replacement, scaling.

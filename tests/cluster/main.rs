@@ -2,11 +2,11 @@
 //! `tools/cluster` starts on this machine in namespaces of their own. As root.
 //!
 //! ```text
-//!   make cluster                           all stories, on three clusters side by side
+//!   make cluster                           all stories, on two clusters side by side
 //!   REMEMBER_STORY=image,disk make cluster those with one of these in their name
 //! ```
 //!
-//! Stories mostly wait, so three are told at once; each has a cluster of its own for as long as it
+//! Stories mostly wait, so two are told at once; each has a cluster of its own for as long as it
 //! lasts, with whose machines and API server it does as it likes. A cluster that cannot start is a
 //! failure, never a reason to skip. When this process ends, however it ends, its clusters end with
 //! it; the logs of a run that failed are kept.

@@ -18,21 +18,29 @@ use crate::{
 /// label goes to a pod, or on to a later term.
 pub(crate) type Story = (&'static str, fn(&Cluster), usize);
 
-/// The clusters that stories are told on, side by side, and what is told on each, in this order:
-/// about as long on each of them.
-const CLUSTERS: [(Cluster, &[Story]); 3] = [
+/// The clusters that stories are told on, side by side, and what is told on each, in this order.
+const CLUSTERS: [(Cluster, &[Story]); 2] = [
     (Cluster::named("test", 26443, 3), MEMBERS),
-    (Cluster::named("second", 26446, 3), OPERATORS),
-    (Cluster::named("third", 26449, 3), OUTAGES),
+    (Cluster::named("second", 26446, 3), OUTAGES),
 ];
 
-/// What becomes of members, with their disks.
+/// What becomes of members, with their disks and their machines.
 const MEMBERS: &[Story] = &[
     ("all_nodes_are_ready", all_nodes_are_ready, 0),
     (
         "the_image_runs_unprivileged",
         the_image_runs_unprivileged,
         0,
+    ),
+    (
+        "drift_is_repaired_and_quiet_is_quiet",
+        install::drift_is_repaired_and_quiet_is_quiet,
+        2,
+    ),
+    (
+        "pods_may_find_peers_and_nothing_else",
+        install::pods_may_find_peers_and_nothing_else,
+        1,
     ),
     (
         "pods_come_and_go_and_nothing_is_lost",
@@ -54,11 +62,22 @@ const MEMBERS: &[Story] = &[
         pair::a_pair_survives_the_loss_of_either,
         3,
     ),
+    (
+        "a_machine_that_is_gone_for_good_is_replaced",
+        disks::a_machine_that_is_gone_for_good_is_replaced,
+        2,
+    ),
 ];
 
-/// How an operator comes and goes, and what it does meanwhile.
-const OPERATORS: &[Story] = &[
+/// What operators do, and what happens without them, without a leader, without the API server.
+const OUTAGES: &[Story] = &[
     ("up_twice_is_up_once", up_twice_is_up_once, 0),
+    ("a_pulled_cable_cuts", faults::a_pulled_cable_cuts, 0),
+    (
+        "a_node_without_power_comes_back",
+        a_node_without_power_comes_back,
+        0,
+    ),
     ("pods_find_each_other", discovery::pods_find_each_other, 0),
     // It leaves the definition behind, which Helm would not take over.
     (
@@ -70,16 +89,6 @@ const OPERATORS: &[Story] = &[
     (
         "helm_installs_upgrades_and_removes",
         install::helm_installs_upgrades_and_removes,
-        1,
-    ),
-    (
-        "drift_is_repaired_and_quiet_is_quiet",
-        install::drift_is_repaired_and_quiet_is_quiet,
-        2,
-    ),
-    (
-        "pods_may_find_peers_and_nothing_else",
-        install::pods_may_find_peers_and_nothing_else,
         1,
     ),
     (
@@ -98,29 +107,14 @@ const OPERATORS: &[Story] = &[
         2,
     ),
     (
-        "half_of_all_calls_may_fail",
-        faults::half_of_all_calls_may_fail,
-        2,
-    ),
-];
-
-/// What happens without a leader, a machine, an operator, the API server.
-const OUTAGES: &[Story] = &[
-    ("a_pulled_cable_cuts", faults::a_pulled_cable_cuts, 0),
-    (
-        "a_node_without_power_comes_back",
-        a_node_without_power_comes_back,
-        0,
-    ),
-    (
         "the_leader_moves_through_every_fault",
         faults::the_leader_moves_through_every_fault,
         8,
     ),
     ("operators_may_end", faults::operators_may_end, 2),
     (
-        "a_machine_that_is_gone_for_good_is_replaced",
-        disks::a_machine_that_is_gone_for_good_is_replaced,
+        "half_of_all_calls_may_fail",
+        faults::half_of_all_calls_may_fail,
         2,
     ),
     // The last ones: Kubernetes takes a minute and more to be itself again after that.

@@ -31,7 +31,7 @@ end_inside() {
     first=$(cat "$directory/init.pid" 2>/dev/null || true)
     # Only a process whose command names this very directory is meant.
     for _ in $(seq 300); do
-        [[ -n $first ]] && tr '\0' '\n' <"/proc/$first/cmdline" 2>/dev/null \
+        [[ -n $first ]] && tr '\0' '\n' 2>/dev/null <"/proc/$first/cmdline" \
             | grep -qxF "$directory" || return 0
         kill -9 "$first" 2>/dev/null || true
         sleep 0.1
