@@ -116,7 +116,8 @@ fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
 
 lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test model --test faults --test chart --test cluster -- -D warnings
+	$(CARGO) clippy --locked --test model --test labelling --test faults --test chart \
+	    --test cluster -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
@@ -149,7 +150,7 @@ sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 # Faults wait most of the time, and nothing in them depends on how fast the machine is.
 proofs: ## Simulation, model check, mutants and faults, the last ones beside the others.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation --test model \
-	    --no-run
+	    --test labelling --no-run
 	$(CARGO) test --locked --test faults --no-run
 	tools/beside target/faults.log $(MAKE) faults -- $(MAKE) sim explore mutants
 
@@ -157,8 +158,8 @@ proofs: ## Simulation, model check, mutants and faults, the last ones beside the
 trials: ## The stories on a real Kubernetes, and the proofs beside them.
 	tools/beside target/proofs.log nice -n 19 $(MAKE) proofs -- $(MAKE) cluster
 
-explore: ## Every order of events in small worlds of three nodes; the shortest way to a broken rule.
-	$(CARGO) test --locked --profile sim --no-default-features --test model
+explore: ## Every order of events in small worlds; the shortest way to a broken rule.
+	$(CARGO) test --locked --profile sim --no-default-features --test model --test labelling
 
 faults: ## Five real nodes under REMEMBER_FAULTS (200) faults; as root, in namespaces of its own.
 	$(CARGO) test --locked --test faults
