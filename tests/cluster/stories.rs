@@ -43,6 +43,11 @@ const MEMBERS: &[Story] = &[
         1,
     ),
     (
+        "namespaces_keep_clusters_apart",
+        install::namespaces_keep_clusters_apart,
+        3,
+    ),
+    (
         "pods_come_and_go_and_nothing_is_lost",
         scale::pods_come_and_go_and_nothing_is_lost,
         1,
@@ -90,11 +95,6 @@ const OUTAGES: &[Story] = &[
         "helm_installs_upgrades_and_removes",
         install::helm_installs_upgrades_and_removes,
         1,
-    ),
-    (
-        "namespaces_keep_clusters_apart",
-        install::namespaces_keep_clusters_apart,
-        3,
     ),
     (
         "what_cannot_be_made_is_told_and_mended",
