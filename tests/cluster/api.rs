@@ -1,5 +1,5 @@
-//! What stories ask the API server for, in this process: they look ten times a second, and a
-//! `kubectl` takes a twentieth of a second of a processor only to begin.
+//! What stories ask the API server for, in this process: they look ten times a second, and for each
+//! look a `kubectl` would take a tenth of a second of a processor.
 //!
 //! Reads only; what a user does, stories do with kubectl. Nothing is kept from one read to the
 //! next: the API server that was asked before may be dead.

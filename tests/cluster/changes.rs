@@ -18,6 +18,10 @@ pub(crate) const WRITES: &str = "writes-to-a-service";
 
 /// How long the client waits between two writes.
 const PAUSE: Duration = Duration::from_millis(2);
+/// The word by which it tells of an acknowledged write.
+const ACKNOWLEDGED: &str = "acknowledged";
+/// A time without one that is to be explained.
+const LONG: Micros = 200_000;
 /// How often it is looked who votes.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long things may settle before each round.
@@ -104,24 +108,40 @@ fn await_members(hello: &Hello<'_>, is_it: impl Fn(&Members) -> bool) -> Micros 
     }
 }
 
-/// The longest time between two acknowledgements, both of them between these times.
+/// The longest time between two acknowledgements, both of them between these times; if it is long,
+/// what became of the writes in it is told.
 fn longest_gap(client: &Client, from: Micros, to: Micros) -> Micros {
-    let told = client.told().into_iter().map(|(at, _)| at);
-    let told: Vec<_> = told.filter(|at| (from..=to).contains(at)).collect();
-    let gaps = told.windows(2).map(|two| two[1] - two[0]);
-    gaps.max()
-        .expect("several writes are acknowledged in each round")
+    let told: Vec<_> = (client.told().into_iter())
+        .filter(|(at, _)| (from..=to).contains(at))
+        .collect();
+    let acknowledged = told
+        .iter()
+        .filter(|(_, told)| told.starts_with(ACKNOWLEDGED));
+    let acknowledged: Vec<_> = acknowledged.map(|(at, _)| *at).collect();
+    let gap = acknowledged.windows(2).max_by_key(|two| two[1] - two[0]);
+    let &[begun, ended] = gap.expect("several writes are acknowledged in each round") else {
+        unreachable!("windows of two");
+    };
+    if ended - begun > LONG {
+        println!("  no write acknowledged for long; what became of them, in microseconds of it:");
+        for (at, told) in (told.iter()).filter(|(at, _)| (begun..=ended).contains(at)) {
+            println!("    {:>8} {told}", at - begun);
+        }
+    }
+    ended - begun
 }
 
-/// Is the client, until it is killed: writes one key after the other, and tells of each that was
-/// acknowledged.
+/// Is the client, until it is killed: writes one key after the other, and tells what became of it.
 pub(crate) fn write_for_ever(address: &str) {
     let address: SocketAddr = address.parse().unwrap();
     for number in 0_u64.. {
         let line = format!("PUT /notes/f{number} HTTP/1.1");
-        let answer = exchange(address, &line, &number.to_string());
-        if answer.is_some_and(|(head, _)| head.starts_with("HTTP/1.1 20")) {
-            tell(&number.to_string());
+        match exchange(address, &line, &number.to_string()) {
+            Ok((head, _)) if head.starts_with("HTTP/1.1 20") => {
+                tell(&format!("{ACKNOWLEDGED} f{number}"));
+            }
+            Ok((head, _)) => tell(&format!("refused f{number}: {head:?}")),
+            Err(missed) => tell(&format!("{missed:?} missed for f{number}")),
         }
         std::thread::sleep(PAUSE);
     }

@@ -294,16 +294,26 @@ pub(crate) fn tell(what: &str) {
 
 /// The term of the leader that answers, if it says that it leads.
 fn ask(address: SocketAddr) -> Option<String> {
-    let (_, body) = exchange(address, "GET / HTTP/1.1", "")?;
+    let (_, body) = exchange(address, "GET / HTTP/1.1", "").ok()?;
     let told: Value = serde_json::from_str(&body).ok()?;
     (told["role"] == "leader").then(|| told["term"].to_string())
 }
 
-/// One request on a connection of its own: the head of the answer, and its body. `None` if that
-/// does not come in time.
-pub(crate) fn exchange(address: SocketAddr, line: &str, body: &str) -> Option<(String, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN).ok()?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
+/// What was waited for in vain, or ended too early.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Missed {
+    Connection,
+    Answer,
+}
+
+/// One request on a connection of its own: the head of the answer, and its body.
+pub(crate) fn exchange(
+    address: SocketAddr,
+    line: &str,
+    body: &str,
+) -> Result<(String, String), Missed> {
+    let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN);
+    let stream = stream.map_err(|_| Missed::Connection)?;
     let request = [
         line,
         &format!("Host: {address}"),
@@ -312,12 +322,17 @@ pub(crate) fn exchange(address: SocketAddr, line: &str, body: &str) -> Option<(S
         "",
         body,
     ];
-    let request = request.join("\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
+    let answer = answer_to(stream, &request.join("\r\n")).map_err(|_| Missed::Answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(Missed::Answer)?;
+    Ok((head.to_owned(), body.to_owned()))
+}
+
+fn answer_to(mut stream: TcpStream, request: &str) -> std::io::Result<String> {
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.to_owned(), body.to_owned()))
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// How long a phase of a round took, if both its ends were seen.
