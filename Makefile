@@ -196,7 +196,7 @@ soak: ## The simulation with SEEDS=n seeds, FROM=m on, for as long as that takes
 	REMEMBER_FROM=$(FROM) REMEMBER_SEEDS=$(SEEDS) \
 		$(CARGO) test --locked --profile sim --no-default-features --test simulation
 
-model: ## The same worlds as `make explore`, some of them with wider bounds: some minutes.
+model: ## The worlds of nodes of `make explore`, some of them with wider bounds: some minutes.
 	REMEMBER_BOUNDS=wide $(CARGO) test --locked --profile sim --no-default-features --test model
 
 fuzz: ## INPUTS=n hostile inputs on each surface: bytes of peers, data directories, HTTP.

@@ -4,12 +4,19 @@
 //! Reads only; what a user does, stories do with kubectl. Nothing is kept from one read to the
 //! next: the API server that was asked before may be dead.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use hyper::Request;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Error};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+
+/// How often a connection may break, and how long to wait then.
+const ATTEMPTS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the API server has each kind of object, before `namespaces` or the kind's name.
 pub(crate) const CORE: &str = "/api/v1";
@@ -27,10 +34,18 @@ pub(crate) fn path(group: &str, namespace: &str, objects: &str) -> String {
 impl Cluster {
     /// What is at this path; `None` if nothing is.
     pub(crate) fn find(&self, path: &str) -> Option<Value> {
-        match self.read(path) {
-            Ok(found) => Some(found),
-            Err(Error::Api(status)) if status.code == 404 => None,
-            Err(error) => panic!("{path} on the cluster {}: {error}", self.name),
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.read(path) {
+                Ok(found) => return Some(found),
+                Err(Error::Api(status)) if status.code == 404 => return None,
+                // kubectl asks again as well where a connection breaks.
+                Err(error) if attempts == ATTEMPTS || matches!(error, Error::Api(_)) => {
+                    panic!("{path} on the cluster {}: {error}", self.name)
+                }
+                Err(_) => sleep(PAUSE),
+            }
         }
     }
 
@@ -73,7 +88,10 @@ impl Cluster {
             let file = Kubeconfig::read_from(file).expect("the kubeconfig of the cluster");
             let options = KubeConfigOptions::default();
             let config = Config::from_custom_kubeconfig(file, &options).await;
-            let client = Client::try_from(config.expect("a whole kubeconfig"))?;
+            let mut config = config.expect("a whole kubeconfig");
+            // This machine's way to the world is none to an address of its own.
+            config.proxy_url = None;
+            let client = Client::try_from(config)?;
             let request = Request::get(path).body(Vec::new());
             client.request_text(request.expect("a path")).await
         })

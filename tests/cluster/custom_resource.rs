@@ -128,8 +128,9 @@ fn install_definition(cluster: &Cluster) {
     let definition = root().join("crds");
     cluster.kubectl(&["apply", "-f", definition.to_str().unwrap()]);
     wait_for("the definition", || {
-        let path = format!("{REMEMBER}/rememberclusters");
-        cluster.find(&path).map(|_| ())
+        // Not only the API server has to know it, but kubectl as well.
+        let kinds = cluster.kubectl_output(&["get", "rememberclusters", "-A"]);
+        kinds.status.success().then_some(())
     });
 }
 

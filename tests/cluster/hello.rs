@@ -28,12 +28,10 @@ pub(crate) struct Hello<'a> {
 /// for stories in which nobody may be elected.
 const TIMEOUT_MS: u32 = 300;
 const PATIENT_TIMEOUT_MS: u32 = 1500;
-/// The same, of two: what a pair does about its witness takes up to 32 of them.
-const PAIR_TIMEOUT_MS: u32 = 750;
 
-/// What a cluster is made of but for its volumes, which may outlive it.
+/// What a cluster is made of but for its volumes, which may outlive it: pods last, because they
+/// come back until their StatefulSet is gone.
 const PARTS: [(&str, &str); 9] = [
-    (CORE, "pods"),
     (APPS, "statefulsets"),
     (CORE, "services"),
     (CORE, "serviceaccounts"),
@@ -42,6 +40,7 @@ const PARTS: [(&str, &str); 9] = [
     (CORE, "configmaps"),
     (CORE, "secrets"),
     (POLICY, "poddisruptionbudgets"),
+    (CORE, "pods"),
 ];
 
 /// The leader, by the label of its pod.
@@ -84,7 +83,7 @@ impl<'a> Hello<'a> {
 
     /// Asks for two pods and their witness (R17).
     pub(crate) fn apply_pair(cluster: &'a Cluster, namespace: &str, name: &str) -> Self {
-        let mut hello = Self::of(cluster, namespace, name, PAIR_TIMEOUT_MS);
+        let mut hello = Self::of(cluster, namespace, name, PATIENT_TIMEOUT_MS);
         hello.replicas.set(2);
         hello.has_witness = true;
         hello.applied()

@@ -43,11 +43,6 @@ const MEMBERS: &[Story] = &[
         1,
     ),
     (
-        "namespaces_keep_clusters_apart",
-        install::namespaces_keep_clusters_apart,
-        3,
-    ),
-    (
         "pods_come_and_go_and_nothing_is_lost",
         scale::pods_come_and_go_and_nothing_is_lost,
         1,
@@ -95,6 +90,11 @@ const OUTAGES: &[Story] = &[
         "helm_installs_upgrades_and_removes",
         install::helm_installs_upgrades_and_removes,
         1,
+    ),
+    (
+        "namespaces_keep_clusters_apart",
+        install::namespaces_keep_clusters_apart,
+        3,
     ),
     (
         "what_cannot_be_made_is_told_and_mended",

@@ -21,6 +21,10 @@ const COPIED: [&str; 6] = [
     "tests",
 ];
 
+/// Test programs that are no check. Only that they exist is copied, for cargo: so nothing that is
+/// built can come to need them unseen.
+const NO_CHECKS: [&str; 3] = ["tests/chart", "tests/cluster", "tests/faults"];
+
 /// The copy.
 pub(crate) struct Tree {
     from: PathBuf,
@@ -122,6 +126,8 @@ pub(crate) fn sources(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
     for name in COPIED {
         files_below(root, Path::new(name), &mut found)?;
     }
+    let is_of = |path: &Path| NO_CHECKS.iter().any(|program| path.starts_with(program));
+    found.retain(|path| !is_of(path) || path.ends_with("main.rs"));
     Ok(found)
 }
 
