@@ -118,10 +118,9 @@ fn longest_gap(client: &Client, from: Micros, to: Micros) -> Micros {
         .iter()
         .filter(|(_, told)| told.starts_with(ACKNOWLEDGED));
     let acknowledged: Vec<_> = acknowledged.map(|(at, _)| *at).collect();
-    let gap = acknowledged.windows(2).max_by_key(|two| two[1] - two[0]);
-    let &[begun, ended] = gap.expect("several writes are acknowledged in each round") else {
-        unreachable!("windows of two");
-    };
+    let gaps = acknowledged.windows(2).map(|two| (two[0], two[1]));
+    let longest = gaps.max_by_key(|(begun, ended)| ended - begun);
+    let (begun, ended) = longest.expect("several writes are acknowledged in each round");
     if ended - begun > LONG {
         println!("  no write acknowledged for long; what became of them, in microseconds of it:");
         for (at, told) in (told.iter()).filter(|(at, _)| (begun..=ended).contains(at)) {

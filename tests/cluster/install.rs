@@ -156,7 +156,7 @@ pub(crate) fn drift_is_repaired_and_quiet_is_quiet(cluster: &Cluster) {
         (CORE, "configmaps/hello-record"),
     ] {
         let path = path(group, "drift", object);
-        wait_for(object, || cluster.find(&path).map(|_| ()));
+        wait_for(object, || cluster.find(&path));
     }
     let mut written = writes(cluster);
     wait_for("what follows from the repairs to be written", || {
