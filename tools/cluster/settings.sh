@@ -1,4 +1,8 @@
-# What all scripts of the cluster agree on; sourced by each of them. Nothing here has an effect.
+# What all scripts of the cluster agree on; sourced by each of them. Nothing here has an
+# effect on anything else.
+
+# This machine's way to the world leads to no address of a cluster.
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 
 # Several clusters can stand on one machine, if each has a name and a port of its own.
 name=${REMEMBER_KUBERNETES:-try}
