@@ -156,7 +156,7 @@ proofs: ## Simulation, model check, mutants and faults, the last ones beside the
 
 # A cluster waits as well, and comes first where both want to run.
 trials: ## The stories on a real Kubernetes, and the proofs beside them.
-	tools/beside target/proofs.log nice -n 19 $(MAKE) proofs -- $(MAKE) cluster
+	tools/beside target/proofs.log tools/yielding $(MAKE) proofs -- $(MAKE) cluster
 
 explore: ## Every order of events in small worlds; the shortest way to a broken rule.
 	$(CARGO) test --locked --profile sim --no-default-features --test model --test labelling
