@@ -15,6 +15,8 @@
 mod scenario;
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::{fs, iter, thread};
 
 use scenario::{Story, run};
 
@@ -22,11 +24,24 @@ fn stories() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
 }
 
+/// Reads the story in a file; what is wrong with it, if its words are not to be rewritten.
+fn read(file: &Path, bless: bool) -> Result<(), String> {
+    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let told = Story::parse(&text).and_then(|story| run(&story))?;
+    if told.text == text {
+        Ok(())
+    } else if bless {
+        fs::write(file, told.text).map_err(|error| error.to_string())
+    } else {
+        Err(told.differences)
+    }
+}
+
 #[test]
 fn every_story_happens_as_told() {
     let bless = std::env::var_os("REMEMBER_BLESS").is_some();
     let wanted = std::env::var("REMEMBER_STORY").unwrap_or_default();
-    let mut files: Vec<PathBuf> = std::fs::read_dir(stories())
+    let mut files: Vec<PathBuf> = fs::read_dir(stories())
         .expect("tests/scenarios is part of the repository")
         .map(|file| file.expect("a readable directory").path())
         .filter(|file| file.extension().is_some_and(|end| end == "txt"))
@@ -34,17 +49,24 @@ fn every_story_happens_as_told() {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no story's name holds {wanted:?}");
-    let mut failures = Vec::new();
-    for file in &files {
-        let text = std::fs::read_to_string(file).expect("a readable story");
-        let name = file.file_name().expect("a file has a name").display();
-        match Story::parse(&text).and_then(|story| run(&story)) {
-            Err(trouble) => failures.push(format!("{name}: {trouble}")),
-            Ok(told) if told.text == text => {}
-            Ok(told) if bless => std::fs::write(file, told.text).expect("a writable story"),
-            Ok(told) => failures.push(format!("{name}: {}", told.differences)),
-        }
-    }
+    let left = Mutex::new(files.iter());
+    let next = || left.lock().ok()?.next();
+    let trouble_with = |file: &PathBuf| {
+        let trouble = read(file, bless).err()?;
+        let name = file.file_name().unwrap_or_default().display();
+        Some(format!("{name}: {trouble}"))
+    };
+    let read_all = || iter::from_fn(next).filter_map(trouble_with);
+    let mut failures: Vec<String> = thread::scope(|scope| {
+        let readers = thread::available_parallelism().map_or(1, usize::from);
+        let readers: Vec<_> = (0..readers)
+            .map(|_| scope.spawn(|| read_all().collect::<Vec<_>>()))
+            .collect();
+        let ends = readers.into_iter().map(thread::ScopedJoinHandle::join);
+        ends.flat_map(|end| end.expect("a story is told to its end"))
+            .collect()
+    });
+    failures.sort();
     let (failed, all) = (failures.len(), files.len());
     assert!(
         failures.is_empty(),
