@@ -34,7 +34,7 @@ IMPURE := tokio hyper hyper-util http-body-util serde serde_json clap tracing an
     kube kube-client k8s-openapi schemars
 
 # How many seeded runs `make soak` makes, and how many `make unit`, whose build is slow to run but
-# quick to make; `make sim` makes as many as a change must pass.
+# quick to make; `make sim` makes as many as a change must pass, and tells all stories.
 SEEDS ?= 100000
 # The first of them.
 FROM ?= 0
@@ -142,7 +142,7 @@ layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes
 	    'no runtime, no HTTP and no Kubernetes among them'
 
 unit: ## All tests: of the modules, of the documents, of the repository itself.
-	REMEMBER_SEEDS=$(SEEDS_OF_UNIT) $(CARGO) test --locked
+	REMEMBER_SEEDS=$(SEEDS_OF_UNIT) REMEMBER_SCENARIO='everything at once' $(CARGO) test --locked
 
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation

@@ -8,8 +8,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The longest that one check may take.
-const CHECK_SECONDS_MAX: u64 = 300;
+/// The longest that one check may take: much more than its computing, for whatever else this
+/// machine does may come first.
+const CHECK_SECONDS_MAX: u64 = 1800;
 /// How often a running check is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How much of a failure is shown.
@@ -78,6 +79,11 @@ impl Program {
             Self::Wire => "wire",
             Self::Unit => "unit",
         }
+    }
+
+    /// Whether all of its checks are much to compute.
+    pub(crate) const fn is_long(self) -> bool {
+        matches!(self, Self::Labelling | Self::Model | Self::Simulation)
     }
 
     /// What cargo is told to build it.

@@ -222,9 +222,12 @@ fn baseline_of(program: Program, tree: &Tree, mutants: &[&Mutant]) -> Result<(),
         return Ok(());
     }
     let begin = Instant::now();
-    let executable = tree
-        .build(program)
-        .map_err(|error| format!("without a mutant: {error}"))?;
+    let built = if program.is_long() {
+        tree.build_original(program)
+    } else {
+        tree.build(program)
+    };
+    let executable = built.map_err(|error| format!("without a mutant: {error}"))?;
     for check in &checks {
         match run_check(tree, check, &executable)? {
             Verdict::Passed => {}

@@ -89,35 +89,52 @@ impl Tree {
 
     /// Builds a test program, and says where it is.
     pub(crate) fn build(&self, program: Program) -> Result<PathBuf, String> {
-        let output = Command::new(env!("CARGO"))
-            .args(["test", "--locked", "--profile", "mutants", "--no-run"])
-            // The pure layers alone are built sooner.
-            .arg("--no-default-features")
-            .arg("--message-format=json-render-diagnostics")
-            .args(program.build())
-            .arg("--target-dir")
-            .arg(self.scratch.join("build"))
-            .current_dir(&self.root)
-            .output()
-            .map_err(|error| format!("cargo does not start: {error}"))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("does not compile\n{}", shortened(&said)));
-        }
-        let told = String::from_utf8_lossy(&output.stdout);
-        let mut executables = told.lines().filter_map(|line| {
-            let (_, rest) = line.split_once("\"executable\":\"")?;
-            rest.split_once('"').map(|(path, _)| PathBuf::from(path))
-        });
-        executables
-            .next_back()
-            .ok_or_else(|| "cargo built no program".to_owned())
+        let mut cargo = build_of(program, "mutants", &self.root);
+        cargo.arg("--target-dir").arg(self.scratch.join("build"));
+        built_by(cargo)
+    }
+
+    /// Builds a test program of the original as `make sim` does, so that it computes quickly.
+    pub(crate) fn build_original(&self, program: Program) -> Result<PathBuf, String> {
+        built_by(build_of(program, "sim", &self.from))
     }
 
     /// Where what a check says is kept.
     pub(crate) fn transcript(&self) -> PathBuf {
         self.scratch.join("transcript.txt")
     }
+}
+
+/// How cargo builds a test program of the sources at `root`.
+fn build_of(program: Program, profile: &str, root: &Path) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["test", "--locked", "--profile", profile, "--no-run"])
+        // The pure layers alone are built sooner.
+        .arg("--no-default-features")
+        .arg("--message-format=json-render-diagnostics")
+        .args(program.build())
+        .current_dir(root);
+    cargo
+}
+
+/// Where the program is that `cargo` builds.
+fn built_by(mut cargo: Command) -> Result<PathBuf, String> {
+    let output = cargo
+        .output()
+        .map_err(|error| format!("cargo does not start: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("does not compile\n{}", shortened(&said)));
+    }
+    let told = String::from_utf8_lossy(&output.stdout);
+    let mut executables = told.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        rest.split_once('"').map(|(path, _)| PathBuf::from(path))
+    });
+    executables
+        .next_back()
+        .ok_or_else(|| "cargo built no program".to_owned())
 }
 
 /// Every file that is copied, from `root`.
