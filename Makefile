@@ -116,8 +116,8 @@ fmt: ## Says whether the code is formatted; `cargo fmt` mends it.
 
 lint: ## Clippy on all layers and on the pure ones alone; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test model --test labelling --test faults --test chart \
-	    --test cluster -- -D warnings
+	$(CARGO) clippy --locked --test simulation --test model --test labelling --test faults \
+	    --test chart --test cluster -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes.
@@ -141,20 +141,22 @@ layers: ## Proves that the pure layers build without runtime, HTTP or Kubernetes
 	echo "the pure layers pull in $$(wc -l <<<"$$pure") of $$(wc -l <<<"$$full") crates," \
 	    'no runtime, no HTTP and no Kubernetes among them'
 
-unit: ## All tests: of the modules, of the documents, of the repository itself.
-	REMEMBER_SEEDS=$(SEEDS_OF_UNIT) REMEMBER_SCENARIO='everything at once' $(CARGO) test --locked
+unit: ## Tests of the modules, of whole nodes, of the documents, of the repository itself.
+	$(CARGO) test --locked
+	REMEMBER_SEEDS=$(SEEDS_OF_UNIT) REMEMBER_SCENARIO='everything at once' \
+	    $(CARGO) test --locked --test simulation
 
 sim: ## The seeded simulation of a cluster; a failing seed prints its story.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation
 
-# Faults wait most of the time, and nothing in them depends on how fast the machine is.
+# Faults wait most of the time, and have deadlines: they do not yield to others, as the rest does.
 proofs: ## Simulation, model check, mutants and faults, the last ones beside the others.
 	$(CARGO) test --locked --profile sim --no-default-features --test simulation --test model \
 	    --test labelling --no-run
 	$(CARGO) test --locked --test faults --no-run
 	tools/beside target/faults.log $(MAKE) faults -- $(MAKE) sim explore mutants
 
-# A cluster waits as well, and comes first where both want to run.
+# Stories wait as well, and come first where both want to run.
 trials: ## The stories on a real Kubernetes, and the proofs beside them.
 	tools/beside target/proofs.log tools/yielding $(MAKE) proofs -- $(MAKE) cluster
 

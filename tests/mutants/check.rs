@@ -133,6 +133,9 @@ impl Check {
             .map(|(name, value)| format!("{name}='{value}'"))
             .collect();
         words.push("cargo test --no-default-features".to_owned());
+        if self.program.is_long() {
+            words.push("--profile sim".to_owned());
+        }
         words.extend(self.program.build().into_iter().map(str::to_owned));
         if !arguments.is_empty() {
             words.push("--".to_owned());
