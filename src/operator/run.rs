@@ -14,6 +14,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::controller::{Config, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
@@ -189,6 +190,20 @@ async fn announce(told: watch::Sender<usize>, scopes: usize, ready: watch::Sende
     std::future::pending::<()>().await;
 }
 
+/// The kinds of objects that a cluster is made of and that are mended where they differ, each in
+/// the namespace of its cluster.
+fn kinds_of_parts() -> [ApiResource; 7] {
+    [
+        ApiResource::erase::<StatefulSet>(&()),
+        ApiResource::erase::<Service>(&()),
+        ApiResource::erase::<ServiceAccount>(&()),
+        ApiResource::erase::<ConfigMap>(&()),
+        ApiResource::erase::<Role>(&()),
+        ApiResource::erase::<RoleBinding>(&()),
+        ApiResource::erase::<PodDisruptionBudget>(&()),
+    ]
+}
+
 /// Has the clusters of one scope visited, until it is told to stop.
 fn visit_scope<S: Future<Output = ()> + Send + Sync + 'static>(
     context: Arc<Context>,
@@ -199,28 +214,24 @@ fn visit_scope<S: Future<Output = ()> + Send + Sync + 'static>(
     let client = context.client.clone();
     let watched = watcher::Config::default().timeout(WATCH_SECONDS);
     let ours = watched.clone().labels(CLUSTER_LABEL);
-    macro_rules! api {
-        ($kind:ty) => {
-            match scope {
-                Some(namespace) => Api::<$kind>::namespaced(client.clone(), namespace),
-                None => Api::<$kind>::all(client.clone()),
-            }
-        };
-    }
+    let clusters = match scope {
+        Some(namespace) => Api::<Watched>::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let parts = |kind: &ApiResource| match scope {
+        Some(namespace) => Api::<DynamicObject>::namespaced_with(client.clone(), namespace, kind),
+        None => Api::all_with(client.clone(), kind),
+    };
     let visited = Config::default().concurrency(VISITS_MAX).debounce(GATHER);
     let woken = tokio_stream(wake).map(|key| ObjectRef::new(&key.name).within(&key.namespace));
-    let controller = Controller::new(api!(Watched), watched)
+    let mut controller = Controller::new(clusters, watched)
         .with_config(visited)
         .trigger_backoff(Backoff::of_watch())
-        .owns(api!(StatefulSet), ours.clone())
-        .owns(api!(Service), ours.clone())
-        .owns(api!(ServiceAccount), ours.clone())
-        .owns(api!(ConfigMap), ours.clone())
-        .owns(api!(Role), ours.clone())
-        .owns(api!(RoleBinding), ours.clone())
-        .owns(api!(PodDisruptionBudget), ours)
         .reconcile_on(woken)
         .graceful_shutdown_on(stop);
+    for kind in kinds_of_parts() {
+        controller = controller.owns_with(parts(&kind), kind, ours.clone());
+    }
     let store = controller.store();
     let visiting = async move {
         let visits = controller.run(reconcile, after_failure, context);
