@@ -1,12 +1,9 @@
 //! The shell around the engine does what it says, seen through the handles of whole nodes.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use remember::consensus::{NodeId, Role};
+use remember::consensus::Role;
 use remember::node::{Handle, Settings};
 use remember::state::{Command, Condition, Outcome};
-use tokio::time::sleep;
 
 use crate::cluster::{Cluster, on_one_thread};
 
@@ -72,11 +69,7 @@ fn leadership_moves_where_it_is_asked_to() {
         let leader = cluster.leader().await;
         cluster.handle(leader).write(&put("a", "1")).await.unwrap();
         let to = leader % 3 + 1;
-        let moved = cluster.handle(leader).transfer(Some(NodeId(to))).await;
-        assert!(moved.unwrap());
-        while cluster.leader().await != to {
-            sleep(Duration::from_millis(1)).await;
-        }
+        cluster.hand_over(to).await;
         assert_eq!(cluster.handle(to).status().role, Role::Leader);
     });
 }

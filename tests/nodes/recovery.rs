@@ -63,10 +63,7 @@ async fn two_join(cluster: &mut Cluster, first: u64, others: [u64; 2]) {
     for id in others {
         cluster.handle(id).catch_up().await.unwrap();
     }
-    let moved = cluster.handle(first);
-    let moved = moved.transfer(Some(NodeId(others[0]))).await;
-    assert!(moved.unwrap());
-    cluster.leader().await;
+    cluster.hand_over(others[0]).await;
 }
 
 #[test]

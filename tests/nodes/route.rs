@@ -132,9 +132,8 @@ fn the_label_follows_the_leader() {
         );
 
         stage.nodes.restart(first).await;
-        let handle = stage.nodes.handle(second);
-        assert!(handle.transfer(None).await.unwrap());
-        let third = stage.nodes.leader().await;
+        let third = (1..=3).find(|id| ![first, second].contains(id)).unwrap();
+        stage.nodes.hand_over(third).await;
         assert!(stage.routed_to(third).await > next);
         let term = stage.nodes.handle(third).status().term;
         let is_told = |view: &View| match &view.routed {

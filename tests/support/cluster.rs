@@ -216,6 +216,15 @@ impl Cluster {
             sleep(Duration::from_millis(5)).await;
         }
     }
+
+    /// Has leadership handed over until this node leads: a machine that is busy may take longer
+    /// than one hand-over may.
+    pub(crate) async fn hand_over(&self, to: u64) {
+        while self.leader().await != to {
+            let leader = self.handle(self.leader().await);
+            leader.transfer(Some(NodeId(to))).await.unwrap();
+        }
+    }
 }
 
 async fn bind(port: u16) -> TcpListener {
